@@ -1,0 +1,39 @@
+# Two commands do all their own set-up: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+IMAGE ?=
+
+.PHONY: demo run test check format tests clean help
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+demo: .venv/.installed  ## animate a sample picture, or IMAGE=photo.jpg, without Discord
+	@$(BIN)/python -m console demo $(if $(IMAGE),"$(IMAGE)")
+
+run: .venv/.installed  ## everything on this machine; needs DISCORD_TOKEN
+	@$(BIN)/python -m console up
+
+test: check tests  ## format, lint, types, import walls, and the whole suite
+
+check: .venv/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+tests: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+format: .venv/.installed  ## let ruff write what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/.installed: pyproject.toml constraints.txt
+	@echo "Setting up .venv (a minute or two, once) …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt ".[worker,dev]"
+	@touch $@
+
+clean:  ## forget the environment and what was made
+	rm -rf .venv out build

@@ -1,0 +1,10 @@
+-- ARGV: id, final message or '', seconds to keep the record. → 1, or 0 where the job was closed before or has not ended
+local id, message, keep = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local state, submission = unpack(redis.call('HMGET', job_key(id), 'state', 'submission'))
+if not state or state == 'closed' or state == 'waiting' or state == 'running' then return 0 end
+redis.call('HSET', job_key(id), 'state', 'closed', 'final_message', message)
+redis.call('SREM', OPEN, id)
+redis.call('SREM', person_key(cjson.decode(submission).requester.id), id)
+redis.call('EXPIRE', job_key(id), keep)
+announce(id)
+return 1

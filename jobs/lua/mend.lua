@@ -1,0 +1,31 @@
+-- ARGV: id, tries a job has, outcome where they are used up. Hold one open job against arq's keys. → what was mended, or nil
+local id, tries, lost = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local state, until_ms, attempts, by = unpack(redis.call('HMGET', job_key(id), 'state', 'lease_until_ms', 'attempts', 'cancel_by'))
+if not state or state == 'closed' then
+  redis.call('SREM', OPEN, id)
+  return nil
+elseif state == 'waiting' then
+  if redis.call('ZSCORE', RENDERS, id) and redis.call('EXISTS', 'arq:job:' .. id) == 1 then return nil end
+  line_up(id)
+  return 'requeued'
+elseif state == 'running' then
+  if tonumber(until_ms) > now_ms() then return nil end
+  if by then
+    arq_drop(RENDERS, id)
+    finish(id, 'cancelled', cjson.encode({kind = 'cancelled', by = by}))
+    return 'cancelled'
+  elseif tonumber(attempts) >= tries then
+    arq_drop(RENDERS, id)
+    finish(id, 'failed', lost)
+    return 'failed'
+  end
+  redis.call('HINCRBY', job_key(id), 'fence', 1)  -- whoever held it may come back: not with this job
+  redis.call('HSET', job_key(id), 'state', 'waiting')
+  redis.call('HDEL', job_key(id), 'worker', 'lease_until_ms', 'progress')
+  line_up(id)
+  announce(id)
+  return 'recovered'
+end
+if redis.call('ZSCORE', DELIVERIES, 'deliver-' .. id) and redis.call('EXISTS', 'arq:job:deliver-' .. id) == 1 then return nil end
+hand_to_bot(id)
+return 'delivery'

@@ -1,0 +1,9 @@
+-- ARGV: id, fence, '1' where the try does not count. → 1, or 0 where the lease is lost. Back to its own place in the line.
+local id, fence, free = ARGV[1], ARGV[2], ARGV[3]
+if not holds(id, fence) then return 0 end
+if free == '1' then redis.call('HINCRBY', job_key(id), 'attempts', -1) end
+redis.call('HSET', job_key(id), 'state', 'waiting')
+redis.call('HDEL', job_key(id), 'worker', 'lease_until_ms', 'progress')
+line_up(id)
+announce(id)
+return 1

@@ -1,0 +1,44 @@
+"""What is to be made: a chain of requests over named sources. It travels with the result, so a clip can be made again."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.requests import AnyRequest
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Format = Literal["mp4", "gif", "both"]
+
+
+class Value(BaseModel):
+    """A frozen value that knows exactly its own fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Value):
+    """One input, already checked and normalised, in the media store under its SHA-256."""
+
+    digest: Digest
+    kind: Literal["image"] = "image"
+    width: int = Field(ge=1, description="pixels")
+    height: int = Field(ge=1, description="pixels")
+
+
+class Output(Value):
+    """How the finished clip is written. Every rendering command offers these options beside its system's own."""
+
+    format: Format = Field(default="mp4", description="the file that comes back")
+
+
+class Recipe(Value):
+    """Version 1: named sources, a step, one output. (`steps` is a tuple because chains are to come.)"""
+
+    version: Literal[1] = 1
+    sources: dict[str, Source]
+    steps: tuple[Annotated[AnyRequest, Field(discriminator="system")], ...] = Field(min_length=1, max_length=1)
+    output: Output = Output()
+
+    def again(self) -> Self:
+        """The same recipe with a new seed in every step."""
+        return self.model_copy(update={"steps": tuple(step.again() for step in self.steps)})

@@ -1,0 +1,91 @@
+"""What every system's request has in common. A parameter is declared once, here or in a subclass; the slash option, the
+modal, validation, the stored recipe and the docs row are derived from it."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Marks a field that names one of the recipe's sources; in Discord it is an attachment option."""
+
+    kind: Literal["image"]
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """Marks a field that people seldom touch: listed last among the options."""
+
+
+def new_seed() -> int:
+    """A fresh seed, uniform in 0 … 2³²-1 (what torch, numpy and a Discord integer option can all carry exactly)."""
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+ImageRef = Annotated[str, Attached("image")]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+
+class Brief(BaseModel):
+    """What somebody says at the front door (`/animate`, the menu, a mention) without choosing a system's own parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: ImageRef = Field(default="image", description="the picture to animate")
+    prompt: str = Field(default="", max_length=1000, description="what should happen, for systems that read words")
+    motion: int = Field(default=127, ge=1, le=255, description="how much may move: 1 barely, 127 usual, 255 wild")
+    seconds: float | None = Field(default=None, ge=0.5, le=10, description="how long the clip lasts")
+    seed: Seed | None = Field(default=None, description="the same seed gives the same clip; empty: a new one")
+
+
+class Request(BaseModel):
+    """One step of a recipe, for one system. The class docstring's first line is the command's description.
+
+    Subclasses set `system` to a one-value `Literal` with that value as default: the discriminator by which a stored
+    recipe finds its class again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reads_prompt: ClassVar[bool] = False
+    """Whether words in the brief mean anything to this system; said to the person when they do not."""
+    front_door_rank: ClassVar[int] = 0
+    """Among the systems that are installed, `/animate` takes the one with the highest rank."""
+
+    system: str
+    seed: Seed = Field(default_factory=new_seed, description="the same seed gives the same clip; empty: a new one")
+
+    @classmethod
+    def name(cls) -> str:
+        """The system's name, as typed and stored."""
+        return str(cls.model_fields["system"].default)
+
+    @classmethod
+    def attached(cls) -> dict[str, Attached]:
+        """The fields that name sources, with what kind each takes."""
+        return {
+            name: mark for name, field in cls.model_fields.items() for mark in field.metadata if isinstance(mark, Attached)
+        }
+
+    @classmethod
+    def from_brief(cls, brief: Brief) -> Self:
+        """This system's request for what was said at the front door. A subclass translates `motion` and `seconds`.
+
+        Raises:
+            Refusal: the brief asks for something this system cannot do.
+        """
+        raise NotImplementedError
+
+    def again(self) -> Self:
+        """The same request with a new seed."""
+        return self.model_copy(update={"seed": new_seed()})
+
+
+def seed_of(brief: Brief) -> dict[str, Any]:
+    """The `seed` argument a request takes from a brief: nothing where the brief leaves it open."""
+    return {} if brief.seed is None else {"seed": brief.seed}

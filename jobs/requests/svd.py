@@ -1,0 +1,68 @@
+"""Stable Video Diffusion (Blattmann et al. 2023): one picture becomes 14 or 25 frames."""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from jobs.errors import Refusal
+from jobs.requests.base import Advanced, Brief, ImageRef, Request, seed_of
+
+SvdModel = Literal["svd", "svd-xt", "svd-xt-1-1"]
+
+
+class SvdSeconds(Refusal):
+    """More or fewer seconds than 25 frames can fill at 1–30 frames a second."""
+
+    code = "svd_seconds"
+
+
+class SvdGuidance(Refusal):
+    """The guidance scale must not fall from the first frame to the last."""
+
+    code = "svd_guidance"
+
+
+class SvdRequest(Request):
+    """Bring one still picture to life with Stable Video Diffusion."""
+
+    front_door_rank: ClassVar[int] = 10
+
+    system: Literal["svd"] = "svd"
+    image: ImageRef = Field(default="image", description="the picture to move")
+    motion: int = Field(default=127, ge=1, le=255, description="motion bucket: 5 nearly still, 127 usual, 255 wild")
+    fps: int = Field(default=6, ge=1, le=30, description="frames a second, told to the network and played back")
+    model: SvdModel | None = Field(default=None, description="which checkpoint; empty: the best one installed")
+    shape: Literal["auto", "landscape", "portrait", "square"] = Field(
+        default="auto", description="the clip's shape; auto follows the picture"
+    )
+    framing: Literal["crop", "letterbox"] = Field(
+        default="crop", description="fill the shape by cropping, or fit inside over a blurred copy"
+    )
+    num_frames: Annotated[int | None, Advanced()] = Field(
+        default=None, ge=2, le=50, description="frames to make; empty: what the checkpoint was trained for"
+    )
+    num_inference_steps: Annotated[int, Advanced()] = Field(default=25, ge=1, le=100, description="denoising steps")
+    noise_aug_strength: Annotated[float, Advanced()] = Field(
+        default=0.02, ge=0.0, le=1.0, description="noise put on the picture: more of it, more motion, less likeness"
+    )
+    min_guidance_scale: Annotated[float | None, Advanced()] = Field(
+        default=None, ge=1.0, le=10.0, description="guidance scale of the first frame; empty: the checkpoint's own"
+    )
+    max_guidance_scale: Annotated[float | None, Advanced()] = Field(
+        default=None, ge=1.0, le=10.0, description="guidance scale of the last frame; empty: the checkpoint's own"
+    )
+
+    @model_validator(mode="after")
+    def _guidance_rises(self) -> Self:
+        low, high = self.min_guidance_scale, self.max_guidance_scale
+        if low is not None and high is not None and high < low:
+            raise SvdGuidance(low=low, high=high)
+        return self
+
+    @classmethod
+    def from_brief(cls, brief: Brief) -> Self:
+        """`motion` is SVD's own motion bucket; `seconds` sets the rate at which 25 frames are played."""
+        fps = 6 if brief.seconds is None else round(25 / brief.seconds)
+        if not 1 <= fps <= 30:
+            raise SvdSeconds(seconds=brief.seconds or 0)
+        return cls(image=brief.image, motion=brief.motion, fps=fps, **seed_of(brief))

@@ -1,0 +1,196 @@
+"""Settings: one class for each table of `config.toml`, declared in the room that reads it.
+
+The environment wins over the file, the file over the default. `ZOETROPE_<SECTION>__<KEY>` overrides any value. A key
+that nobody declared, in the file or in the environment, stops the start and is named.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "ZOETROPE_"
+CONFIG_VARIABLE = "ZOETROPE_CONFIG"
+"""Names another file than `./config.toml`; it is no setting itself."""
+
+
+class BadSettings(Exception):
+    """One sentence for the owner: which key is wrong, and why."""
+
+
+def config_path() -> Path:
+    """Where the settings file lies: `$ZOETROPE_CONFIG`, else `config.toml` in the working directory."""
+    return Path(os.environ.get(CONFIG_VARIABLE, "config.toml"))
+
+
+def read_config(path: Path | None = None) -> dict[str, Any]:
+    """The file's tables; empty where there is no file.
+
+    Raises:
+        BadSettings: the file is not TOML, cannot be read, or was named and is not there.
+    """
+    path = path or config_path()
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if CONFIG_VARIABLE in os.environ:
+            raise BadSettings(f"{CONFIG_VARIABLE} names {path}, and there is no such file.") from None
+        return {}
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path} is not valid TOML: {error}.") from error
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, where a list may also be written as people write lists: `a, b`."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """JSON where it looks like JSON, else the parts between commas."""
+        text = str(value).strip()
+        if not text.startswith(("[", "{")):
+            return [part.strip() for part in text.split(",")]
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text  # validation says which key it does not fit
+
+
+class Table(BaseSettings):
+    """One table of the settings file. Subclasses say which with `class X(Table, header="redis")`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        nested_model_default_partial_update=True,
+        hide_input_in_errors=True,  # a traceback must not show a token
+    )
+
+    header: ClassVar[str] = ""
+
+    def __init_subclass__(cls, header: str = "", **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if header:
+            cls.header = header
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, header: str = "", **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        if header:
+            cls.model_config["env_prefix"] = f"{PREFIX}{header.upper()}__"
+            cls.model_config["env_nested_delimiter"] = "__"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment, then what was read from the file (given to `__init__` by `read`)."""
+        return _Environment(settings_cls), init_settings
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any] | None = None) -> Self:
+        """This table from the environment, the file and the defaults.
+
+        Raises:
+            BadSettings: a key is unknown or a value does not fit.
+        """
+        config = read_config() if config is None else config
+        table = config.get(cls.header, {})
+        if not isinstance(table, dict):
+            raise BadSettings(f"[{cls.header}] in config.toml must be a table.")
+        _forbid_unknown_variables(cls)
+        try:
+            return cls(**table)
+        except ValidationError as error:
+            raise BadSettings(_first_sentence(cls.header, error)) from error
+
+
+def _forbid_unknown_variables(table: type[Table]) -> None:
+    prefix = f"{PREFIX}{table.header.upper()}__"
+    known = {name.upper() for name in table.model_fields}
+    for variable in os.environ:
+        if variable.upper().startswith(prefix) and variable.upper()[len(prefix) :].split("__")[0] not in known:
+            raise BadSettings(f"{variable} is set in the environment, but [{table.header}] has no such key.")
+
+
+def _first_sentence(header: str, error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = [header, *(part for part in first["loc"] if isinstance(part, str))]  # without places in a list
+    key, variable = ".".join(path), PREFIX + "__".join(path).upper()
+    named = f"`{key}` ({variable} in the environment)" if variable in os.environ else f"`{key}` in config.toml"
+    if first["type"] == "extra_forbidden":
+        return f"{named} is no setting of Zoetrope; see config.toml in the repository for those that are."
+    return f"{named} does not fit: {first['msg'].removeprefix('Value error, ')}."
+
+
+def forbid_unknown_tables(config: Mapping[str, Any], known: Iterable[type[Table]]) -> None:
+    """Stop at a table, or an environment variable of a table, that nobody declares.
+
+    Raises:
+        BadSettings: naming it.
+    """
+    headers = {table.header for table in known}
+    for name in config:
+        if name not in headers:
+            raise BadSettings(
+                f"[{name}] in config.toml is no table of Zoetrope; there are: {', '.join(sorted(headers))}."
+            )
+    for variable in os.environ:
+        if variable.upper().startswith(PREFIX):
+            _forbid_unknown_table_of(variable, headers)
+
+
+def _forbid_unknown_table_of(variable: str, headers: Iterable[str]) -> None:
+    table, underscores, _ = variable.upper().removeprefix(PREFIX).partition("__")
+    if underscores and table.lower() not in headers:
+        raise BadSettings(f"{variable} is set in the environment, but there is no table [{table.lower()}].")
+    header, _, key = table.partition("_")
+    if not underscores and key and header.lower() in headers:
+        raise BadSettings(f"{variable} is set in the environment; did you mean {PREFIX}{header}__{key}?")
+
+
+class RedisSettings(Table, header="redis"):
+    """Where the queue and the job records live."""
+
+    url: SecretStr = Field(
+        default=SecretStr(""), description="redis://, rediss:// or unix:// URL; empty: `make run` starts its own server"
+    )
+    data: Path = Field(default=Path("data/redis"), description="folder of the server that Zoetrope starts by itself")
+    lease_seconds: int = Field(default=20, ge=2, le=30, description="a dead worker's job is free again after this long")
+    keep_days: float = Field(default=7.0, gt=0, le=365, description="how long the record of a finished job is kept")
+
+
+class StoreSettings(Table, header="store"):
+    """Where pictures and clips lie between the processes."""
+
+    url: str = Field(default="data/store", description="a folder, or an fsspec URL such as s3://bucket/zoetrope")
+
+
+class LimitSettings(Table, header="limits"):
+    """What one person may ask for, and what a picture may be."""
+
+    picture_bytes: int = Field(default=25 * 2**20, ge=1024, description="largest picture file, in bytes")
+    picture_pixels: int = Field(
+        default=60_000_000, ge=4096, description="most pixels a picture may have before decoding"
+    )
+    picture_side: int = Field(default=16_384, ge=64, description="longest side of a picture, in pixels")
+    working_side: int = Field(default=2048, ge=256, le=8192, description="larger pictures are scaled down to this side")
+    download_seconds: float = Field(default=20.0, gt=0, description="a download that takes longer is given up")
+    pictures_per_message: int = Field(default=4, ge=1, le=10, description="jobs that one mention may start")
+    waiting_per_person: int = Field(default=10, ge=1, description="jobs one person may have waiting or running")
+    attempts: int = Field(default=2, ge=1, le=5, description="tries before a job whose renderer died is told as failed")
+    render_seconds: int = Field(
+        default=3600, ge=10, description="a render that takes longer is stopped and told as failed"
+    )
