@@ -1,0 +1,196 @@
+"""The status messages: one for each open job, kept true to its record with as few edits as will do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import discord
+
+from bot import wording
+from bot.buttons import while_open
+from jobs import logs
+from jobs.queue import REDIS_AWAY, JobQueue, NoSuchJob
+from jobs.record import Job, State
+
+if TYPE_CHECKING:
+    from discord.abc import Messageable
+
+log = logging.getLogger(__name__)
+
+EDIT_SECONDS = 2.5
+"""At least this long between two edits of one message. Discord allows about five a channel in five seconds."""
+SWEEP_SECONDS = 1.0
+RESYNC_SECONDS = 15.0
+"""Pub/sub may lose a word; every open job is looked at this often."""
+NOBODY = discord.AllowedMentions.none()
+
+
+class Shown:
+    """What one job's status message says, and since when."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.at = 0.0
+        self.lock = asyncio.Lock()
+
+
+class Board:
+    """Opens, refreshes and settles status messages."""
+
+    def __init__(self, client: discord.Client, queue: JobQueue) -> None:
+        self.client = client
+        self.queue = queue
+        self._shown: dict[str, Shown] = {}
+        self._dirty: set[str] = set()
+        self._edits: dict[str, asyncio.Task[None]] = {}
+
+    def channel(self, job: Job) -> discord.PartialMessageable:
+        """The job's channel, without asking Discord for it."""
+        channel = job.submission.channel
+        return self.client.get_partial_messageable(
+            int(channel.id), guild_id=int(channel.guild_id) if channel.guild_id else None
+        )
+
+    def message(self, job: Job) -> discord.PartialMessage | None:
+        """The job's status message, if it was posted."""
+        return self.channel(job).get_partial_message(int(job.status_message)) if job.status_message else None
+
+    async def open(self, job: Job) -> str | None:
+        """Post the status message, once: the nonce catches a second try, the record keeps the first.
+
+        Returns its id, or None where it cannot be posted; the job goes on without.
+        """
+        shown = self._shown.setdefault(job.id, Shown())
+        async with shown.lock:
+            job = await self.queue.job(job.id)
+            if job.status_message or job.state.ended:
+                return job.status_message
+            text = wording.status(job, await self.queue.place(job.id)) + wording.notes(job.submission.said)
+            try:
+                message = await self.channel(job).send(
+                    text,
+                    view=while_open(job),
+                    nonce=f"s{job.id}",
+                    allowed_mentions=NOBODY,
+                    reference=_reference(job),  # type: ignore[arg-type]
+                    silent=True,
+                )
+            except discord.HTTPException as error:
+                log.warning("no status message: %s", error)
+                return None
+            shown.text, shown.at = text, time.monotonic()
+            return await self.queue.keep_status(job.id, str(message.id))
+
+    async def settle(self, job: Job, link: str | None) -> None:
+        """The last edit: one line, no buttons."""
+        shown = self._shown.pop(job.id, None) or Shown()
+        async with shown.lock:
+            message = self.message(job)
+            if message is None:
+                return
+            try:
+                await message.edit(content=wording.settled(job, link), view=None, allowed_mentions=NOBODY)
+            except discord.HTTPException as error:
+                log.info("status message not settled: %s", error)
+
+    async def listen(self) -> None:
+        """Hear of changes for ever, whatever happens to Redis."""
+        while True:
+            with contextlib.suppress(*REDIS_AWAY):
+                self._dirty.update(await self.queue.open_jobs())
+                async for job_id in self.queue.changes():
+                    self._dirty.add(job_id)
+            await asyncio.sleep(1)
+
+    async def sweep(self) -> None:
+        """Edit what changed, for ever. One edit of a message is under way at a time; what changes meanwhile is coalesced."""
+        synced = time.monotonic()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            with contextlib.suppress(*REDIS_AWAY):
+                if time.monotonic() - synced > RESYNC_SECONDS:
+                    synced = time.monotonic()
+                    self._dirty.update(await self.queue.open_jobs())
+                self._start_edits()
+
+    def _start_edits(self) -> None:
+        if self._dirty:  # a change anywhere moves those who wait
+            self._dirty.update(job_id for job_id, shown in self._shown.items() if shown.text.startswith("⏳"))
+        now = time.monotonic()
+        for job_id in sorted(self._dirty):
+            shown = self._shown.get(job_id)
+            if job_id in self._edits or (shown and now - shown.at < EDIT_SECONDS):
+                continue
+            self._dirty.discard(job_id)
+            self._edits[job_id] = task = asyncio.create_task(self._refresh(job_id))
+            task.add_done_callback(lambda _, job_id=job_id: self._edits.pop(job_id, None))
+
+    async def _refresh(self, job_id: str) -> None:
+        logs.job_id.set(job_id)
+        try:
+            job = await self.queue.job(job_id)
+            if job.state is State.CLOSED:
+                self._shown.pop(job_id, None)
+            elif job.status_message is None:
+                await self.open(job)
+            elif not job.state.ended:
+                await self._edit(job)
+        except NoSuchJob:
+            self._shown.pop(job_id, None)
+        except REDIS_AWAY:
+            self._dirty.add(job_id)
+        except Exception:  # noqa: BLE001 - one message's trouble is not the board's
+            log.exception("status message not refreshed")
+
+    async def _edit(self, job: Job) -> None:
+        shown = self._shown.setdefault(job.id, Shown())
+        text = wording.status(job, await self.queue.place(job.id)) + wording.notes(job.submission.said)
+        message = self.message(job)
+        if text == shown.text or message is None:
+            return
+        async with shown.lock:
+            if job.id not in self._shown:  # settled meanwhile
+                return
+            try:
+                await message.edit(content=text, allowed_mentions=NOBODY)
+            except discord.HTTPException as error:
+                log.info("status message not edited: %s", error)
+            shown.text, shown.at = text, time.monotonic()
+
+
+def _reference(job: Job) -> discord.MessageReference | None:
+    """The message that asked, so that the answer hangs under it."""
+    if job.submission.reply_to is None:
+        return None
+    return reference(job, job.submission.reply_to)
+
+
+def reference(job: Job, message_id: str) -> discord.MessageReference:
+    """A reply to a message in the job's channel that may be gone by now."""
+    channel = job.submission.channel
+    return discord.MessageReference(
+        message_id=int(message_id),
+        channel_id=int(channel.id),
+        guild_id=int(channel.guild_id) if channel.guild_id else None,
+        fail_if_not_exists=False,
+    )
+
+
+async def find_final(channel: Messageable, job: Job, me: int) -> discord.Message | None:
+    """A final message of this job that Discord took but whose answer was lost: among the channel's recent ones.
+
+    Every final message of ours carries a button with the job's id.
+    """
+    async for message in channel.history(limit=100, after=discord.Object(int(job.status_message)) if job.status_message else None):
+        if message.author.id == me and f"zt:again:{job.id}" in _custom_ids(message):
+            return message
+    return None
+
+
+def _custom_ids(message: discord.Message) -> set[str]:
+    rows = [row for row in message.components if isinstance(row, discord.ActionRow)]
+    return {child.custom_id for row in rows for child in row.children if isinstance(child, discord.Button) and child.custom_id}

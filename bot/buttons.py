@@ -1,0 +1,122 @@
+"""Buttons that outlive a restart: their whole state is in the `custom_id`, so no view is kept in memory."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import discord
+from discord.ui import DynamicItem
+
+from bot.asked import asked_by
+from jobs.queue import NotYours
+from jobs.record import Job, Rendered
+
+if TYPE_CHECKING:
+    from bot.client import Zoetrope
+
+JOB = r"(?P<job>[0-9A-Za-z_.-]{1,24})"
+
+
+def moderates(interaction: discord.Interaction) -> bool:
+    """Whether who pressed may manage the channel's messages."""
+    return interaction.permissions.manage_messages
+
+
+class JobButton(DynamicItem[discord.ui.Button[Any]], template=r"zt:never"):
+    """A button about one job. Subclasses say what it looks like and what `press` does."""
+
+    action: str
+    label: str
+    emoji: str | None = None
+    style = discord.ButtonStyle.secondary
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        custom_id = f"zt:{self.action}:{job_id}"
+        super().__init__(
+            discord.ui.Button(label=self.label, emoji=self.emoji, style=self.style, custom_id=custom_id)
+        )
+
+    @classmethod
+    async def from_custom_id(  # type: ignore[override]
+        cls, interaction: discord.Interaction, item: discord.ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        """The button again, from what Discord kept of it."""
+        return cls(match["job"])
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        """Discord's entry; errors end in a sentence here as everywhere."""
+        bot = cast("Zoetrope", interaction.client)
+        try:
+            await self.press(bot, interaction)
+        except Exception as error:  # noqa: BLE001 - discord.py would only log it, and the person would see nothing
+            await bot.answer_error(interaction, error)
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """What the button does."""
+        raise NotImplementedError
+
+
+class CancelButton(JobButton, template=rf"zt:cancel:{JOB}"):
+    """Take a job out of the line, or stop its render."""
+
+    action, label, style = "cancel", "Cancel", discord.ButtonStyle.danger
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """Requester and moderators only."""
+        await interaction.response.defer(ephemeral=True)
+        answer = await bot.queue.cancel(self.job_id, str(interaction.user.id), moderator=moderates(interaction))
+        said = {"cancelled": "Cancelled.", "stopping": "Stopping it…", "ended": "It has already ended."}[answer]
+        await interaction.followup.send(said, ephemeral=True)
+
+
+class AgainButton(JobButton, template=rf"zt:again:{JOB}"):
+    """The same recipe with a new seed, for whoever presses."""
+
+    action, label, emoji = "again", "Again", "🔁"
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """Anyone may; the new job is theirs."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        job = await bot.queue.job(self.job_id)
+        await bot.start_job(interaction, await bot.intake.again(await asked_by(bot, interaction), job))
+
+
+class DeleteButton(JobButton, template=rf"zt:delete:{JOB}"):
+    """Take the result out of the channel."""
+
+    action, label, emoji = "delete", "Delete", "🗑️"
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """Requester and moderators only. Whom a forgotten job belonged to, its message still says."""
+        await interaction.response.defer(ephemeral=True)
+        message = interaction.message
+        assert message is not None
+        owners = {mention.id for mention in message.mentions}
+        if interaction.user.id not in owners and not moderates(interaction):
+            raise NotYours()
+        await bot.get_partial_messageable(message.channel.id).get_partial_message(message.id).delete()
+        await interaction.followup.send("Deleted.", ephemeral=True)
+
+
+BUTTONS = (CancelButton, AgainButton, DeleteButton)
+
+
+def _view(*buttons: JobButton) -> discord.ui.View:
+    view = discord.ui.View(timeout=None)
+    for button in buttons:
+        view.add_item(button)
+    view.stop()  # the library would keep it in memory for ever; presses reach the DynamicItem classes without it
+    return view
+
+
+def while_open(job: Job) -> discord.ui.View:
+    """Under the status message."""
+    return _view(CancelButton(job.id))
+
+
+def under_result(job: Job) -> discord.ui.View:
+    """Under the final message."""
+    again = AgainButton(job.id)
+    return _view(again, DeleteButton(job.id)) if isinstance(job.outcome, Rendered) else _view(again)

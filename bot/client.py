@@ -1,0 +1,193 @@
+"""The Discord client: joins the bot's parts, and words every error a person may meet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import discord
+from arq.connections import ArqRedis
+from discord import app_commands
+from discord.ext.commands import AutoShardedBot, Cog, when_mentioned
+from discord.http import Route
+
+from bot.board import Board
+from bot.buttons import BUTTONS
+from bot.delivery import Delivery
+from bot.download import Downloads
+from bot.intake import Intake
+from bot.settings import DiscordSettings
+from bot.uploads import Uploads
+from jobs.errors import UserError, new_incident
+from jobs.queue import REDIS_AWAY, JobQueue
+from jobs.record import Job
+from jobs.settings import LimitSettings
+from jobs.texts import say, word
+from jobs.workers import Workers
+from media.store import MediaStore
+
+log = logging.getLogger(__name__)
+
+RECONCILE_SECONDS = 5.0
+ALIVE_KEY = "zoetrope:bot"
+ALIVE_SECONDS = 20
+"""Healthchecks look at this key; it lives a little longer than the pause between two writes."""
+
+
+def sentence_for(error: BaseException) -> str:
+    """What a person reads of an error. What is nobody's sentence is logged whole under an incident number."""
+    original = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+    if isinstance(original, UserError):
+        return word(original)
+    if isinstance(original, REDIS_AWAY) and not isinstance(original, discord.DiscordException):
+        log.error("Redis is away: %s", original)
+        return say("queue_away")
+    incident = new_incident()
+    log.error("incident %s", incident, exc_info=original)
+    return say("unexpected", {"incident": incident})
+
+
+class Tree(app_commands.CommandTree["Zoetrope"]):
+    """The command tree; its `on_error` is the one place where commands' errors become sentences."""
+
+    async def on_error(self, interaction: discord.Interaction[Zoetrope], error: app_commands.AppCommandError) -> None:
+        """Answer in private."""
+        await interaction.client.answer_error(interaction, error)
+
+
+class Zoetrope(AutoShardedBot):
+    """The bot. Its collaborators are built from settings by the composition root."""
+
+    def __init__(
+        self,
+        settings: DiscordSettings,
+        limits: LimitSettings,
+        redis: ArqRedis,
+        queue: JobQueue,
+        store: MediaStore,
+        cogs: Sequence[type[Cog]],
+        *,
+        message_content: bool,
+    ) -> None:
+        Route.BASE = settings.api.rstrip("/")
+        intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=message_content)
+        super().__init__(
+            command_prefix=when_mentioned,
+            intents=intents,
+            tree_cls=Tree,
+            help_command=None,
+            allowed_mentions=discord.AllowedMentions.none(),
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            max_messages=None,
+        )
+        self.settings = settings
+        self.limits = limits
+        self.redis = redis
+        self.queue = queue
+        self.uploads = Uploads(redis, settings.upload_mib)
+        self.workers = Workers(redis)
+        self.downloads = Downloads(settings.cdn, most_bytes=limits.picture_bytes, most_seconds=limits.download_seconds)
+        self.intake = Intake(queue, store, self.workers, self.downloads, limits)
+        self.board = Board(self, queue)
+        self.delivery = Delivery(self, queue, store, self.board, self.uploads)
+        self._cog_classes = cogs
+        self._chores: list[asyncio.Task[None]] = []
+
+    async def setup_hook(self) -> None:
+        """Register commands and buttons, then start to listen, edit and deliver."""
+        for cog in self._cog_classes:
+            await self.add_cog(cog(self))  # type: ignore[call-arg]
+        self.add_dynamic_items(*BUTTONS)
+        await self._register_commands()
+        for chore in (self.board.listen, self.board.sweep, self._deliver, self._reconcile):
+            self._chores.append(asyncio.create_task(chore(), name=chore.__name__))
+
+    async def _register_commands(self) -> None:
+        if not self.settings.guilds:
+            await self.tree.sync()
+        for guild in map(discord.Object, self.settings.guilds):
+            self.tree.copy_global_to(guild=guild)
+            await self.tree.sync(guild=guild)
+
+    async def _deliver(self) -> None:
+        """Consume deliveries for ever; arq's worker gives up when Redis is away for a second, we do not."""
+        while True:
+            consumer = self.delivery.consumer(self.redis)
+            try:
+                await consumer.async_run()
+            except REDIS_AWAY as error:
+                log.warning("deliveries wait for Redis: %s", error)
+            except asyncio.CancelledError:
+                for task in consumer.tasks.values():
+                    task.cancel()
+                raise
+            await asyncio.sleep(1)
+
+    async def _reconcile(self) -> None:
+        while True:
+            try:
+                if self.is_ready():
+                    await self.redis.set(ALIVE_KEY, "1", ex=ALIVE_SECONDS)
+                for repair, job_ids in (await self.queue.reconcile()).items():
+                    log.warning("reconciled: %s %s", repair, " ".join(job_ids))
+            except REDIS_AWAY as error:
+                log.warning("not reconciled: %s", error)
+            await asyncio.sleep(RECONCILE_SECONDS)
+
+    async def on_ready(self) -> None:
+        """Say so in the log; `up` and the tests wait for this line."""
+        log.info("ready as %s in %d servers", self.user, len(self.guilds))
+
+    async def process_commands(self, message: discord.Message, /) -> None:
+        """Nothing: mentions are no prefix commands (`commands/mention.py` reads them)."""
+
+    async def start_job(self, interaction: discord.Interaction, job: Job) -> None:
+        """After acceptance: the status message in the channel, and a private answer that points to it."""
+        status = await self.board.open(job)
+        place = await self.queue.place(job.id)
+        [step] = job.submission.recipe.steps
+        ahead = f", {place.ahead} ahead of you" if place and place.ahead else ""
+        link = f" → {self.link(job, status)}" if status else ""
+        said = "".join(f"\n-# {say(note.code, note.facts)}" for note in job.submission.said)
+        await interaction.followup.send(f"Queued with **{step.system}**{ahead}{link}{said}", ephemeral=True)
+
+    @staticmethod
+    def link(job: Job, message_id: str) -> str:
+        """Discord's address of a message in the job's channel."""
+        channel = job.submission.channel
+        return f"https://discord.com/channels/{channel.guild_id or '@me'}/{channel.id}/{message_id}"
+
+    async def answer_error(self, interaction: discord.Interaction, error: BaseException) -> None:
+        """Answer an interaction that went wrong, in private, whatever state it is in."""
+        sentence = sentence_for(error)
+        try:
+            if interaction.response.is_done():
+                await interaction.followup.send(sentence, ephemeral=True)
+            else:
+                await interaction.response.send_message(sentence, ephemeral=True)
+        except discord.HTTPException as lost:
+            log.warning("the answer did not arrive: %s", lost)
+
+    async def close(self) -> None:
+        """Stop the chores and let go of everything."""
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self.downloads.close()
+        await super().close()
+
+
+async def wants_message_content(settings: DiscordSettings) -> bool:
+    """Whether to ask for the message-content intent: as the settings say, or as the developer portal allows.
+
+    Asking for an intent that the portal does not allow would close the gateway with 4014.
+    """
+    if settings.message_content != "auto":
+        return settings.message_content == "on"
+    Route.BASE = settings.api.rstrip("/")
+    async with discord.Client(intents=discord.Intents.none()) as client:
+        await client.login(settings.token.get_secret_value())
+        flags = (await client.application_info()).flags
+    return flags.gateway_message_content or flags.gateway_message_content_limited

@@ -1,0 +1,214 @@
+"""Delivery: a second arq queue, consumed by the bot. Each ended job becomes exactly one final message.
+
+Posting is at-least-once made idempotent: the file is stored before it is posted, the job's id is the message's nonce
+(Discord then returns the first message instead of a second, for some minutes), a later try looks at the channel, and the
+record is closed by whoever gets there first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import random
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import discord
+from arq.connections import ArqRedis
+from arq.worker import Retry, Worker, func
+
+from bot import wording
+from bot.board import Board, find_final, reference
+from bot.buttons import under_result
+from bot.uploads import Uploads
+from jobs import logs
+from jobs.errors import Failure, new_incident
+from jobs.queue import DELIVERIES, JobQueue, NoSuchJob, deserialize, serialize
+from jobs.record import Failed, Job, Rendered, ResultFile
+from jobs.texts import say
+from media.store import MediaStore
+from media.probe import reencode
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_SECONDS = 24 * 3600
+NONCE_SECONDS = 120
+"""Discord keeps nonces for "the past few minutes"; after this long we look for ourselves."""
+POLL_SECONDS = 0.2
+TOO_LARGE = 40005
+UNKNOWN_CHANNEL, MISSING_ACCESS, MISSING_PERMISSIONS = 10003, 50001, 50013
+AUTOMOD = (200000, 200001)
+
+
+class Delivery:
+    """Posts what ended."""
+
+    def __init__(self, client: discord.Client, queue: JobQueue, store: MediaStore, board: Board, uploads: Uploads) -> None:
+        self.client = client
+        self.queue = queue
+        self.store = store
+        self.board = board
+        self.uploads = uploads
+
+    def consumer(self, redis: ArqRedis) -> Worker:
+        """arq's consumer of deliveries, to run inside the bot's loop."""
+        return Worker(
+            [func(self.deliver, name="deliver", timeout=900, max_tries=10**6, keep_result=0)],
+            queue_name=DELIVERIES,
+            redis_pool=redis,
+            handle_signals=False,
+            max_jobs=8,
+            poll_delay=POLL_SECONDS,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+        )
+
+    async def deliver(self, context: Mapping[str, Any], job_id: str) -> None:
+        """arq's function: see that the channel hears once how the job ended."""
+        logs.job_id.set(job_id)
+        try:
+            job = await self.queue.job(job_id)
+        except NoSuchJob:
+            return
+        if job.outcome is None or job.final_message or job.state == "closed":
+            return
+        try:
+            message = await self._post(job, tries=int(context["job_try"]))
+        except (discord.DiscordServerError, discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError) as error:
+            await self._later(job, int(context["job_try"]), error)
+            return
+        await self._close(job, message)
+
+    async def _close(self, job: Job, message: discord.Message | None) -> None:
+        if await self.queue.close(job.id, str(message.id) if message else None):
+            log.info("delivered as message %s", message.id if message else None)
+        await self.board.settle(job, message.jump_url if message else None)
+
+    async def _later(self, job: Job, tries: int, error: Exception) -> None:
+        if job.ended_ms and time.time() - job.ended_ms / 1000 > GIVE_UP_SECONDS:
+            log.error("given up after %d tries: %s", tries, error)
+            await self.queue.close(job.id, None)
+            return
+        seconds = min(2.0**min(tries, 8), 300.0) * random.uniform(0.7, 1.3)
+        log.warning("try %d failed (%s: %s); again in %.0f s", tries, type(error).__name__, error, seconds)
+        raise Retry(defer=seconds)
+
+    async def _post(self, job: Job, tries: int) -> discord.Message | None:
+        """The final message: posted now, or found where an earlier try had posted it; None where nobody can be reached."""
+        try:
+            return await self._earlier(job, tries) or await self._post_in_channel(job)
+        except discord.HTTPException as error:
+            if error.status >= 500 or error.status == 429:
+                raise
+            return await self._otherwise(job, error)
+        except Failure as failure:
+            return await self._post_sentence(job, failure)
+
+    async def _earlier(self, job: Job, tries: int) -> discord.Message | None:
+        late = job.ended_ms is not None and time.time() - job.ended_ms / 1000 > NONCE_SECONDS
+        if tries < 2 and not late:
+            return None
+        try:
+            assert self.client.user is not None
+            return await find_final(self.board.channel(job), job, self.client.user.id)
+        except discord.Forbidden:  # no Read Message History: the nonce must do
+            return None
+
+    async def _post_in_channel(self, job: Job) -> discord.Message:
+        """Post with the files; as long as Discord finds one too large, smaller.
+
+        Raises:
+            Failure: it cannot be made small enough.
+        """
+        files = await self._load(job)
+        note = ""
+        while True:
+            try:
+                return await self._send(job, wording.final(job) + note, files)
+            except discord.HTTPException as error:
+                if not files or (error.status != 413 and error.code != TOO_LARGE):
+                    raise
+            largest = max(len(data) for _, data in files)
+            limit = await self.uploads.refused(job.submission.channel.guild_id, largest)
+            log.warning("a file of %d bytes was too large; now at most %d", largest, limit)
+            files = [(file, await _fitted(file, data, limit)) for file, data in files]
+            note = wording.notes([]) or f"\n-# {say('smaller_for_channel')}"
+
+    async def _load(self, job: Job) -> list[tuple[ResultFile, bytes]]:
+        if not isinstance(job.outcome, Rendered):
+            return []
+        return [(file, await self.store.get(file.digest)) for file in job.outcome.files]
+
+    async def _send(self, job: Job, text: str, files: list[tuple[ResultFile, bytes]]) -> discord.Message:
+        attached = [discord.File(io.BytesIO(data), filename=file.name) for file, data in files]
+        replied = {"reference": reference(job, job.status_message)} if job.status_message else {}
+        return await self.board.channel(job).send(
+            text,
+            files=attached,
+            view=under_result(job),
+            nonce=job.id,
+            allowed_mentions=discord.AllowedMentions(
+                everyone=False, roles=False, users=[discord.Object(int(job.submission.requester.id))], replied_user=False
+            ),
+            **replied,  # type: ignore[arg-type]
+        )
+
+    async def _otherwise(self, job: Job, error: discord.HTTPException) -> discord.Message | None:
+        """The channel does not take it: tell the requester alone, with the clip where that may be."""
+        if error.code in AUTOMOD:
+            return await self._tell(job, say("automod"), [])
+        reasons = {UNKNOWN_CHANNEL: "it is gone", MISSING_ACCESS: "I cannot see it", MISSING_PERMISSIONS: "I may not post there"}
+        if error.code in reasons or isinstance(error, discord.Forbidden):
+            reason = reasons.get(error.code, "Discord forbids it")
+            if isinstance(job.outcome, Rendered):
+                return await self._tell(job, say("delivery_gone", {"reason": reason}), await self._load(job))
+            told = wording.sentence(job.outcome) if isinstance(job.outcome, Failed) else "it was cancelled."
+            return await self._tell(job, say("delivery_gone_failed", {"reason": reason, "sentence": told}), [])
+        incident = new_incident()
+        log.error("incident %s: Discord refuses the final message: %s", incident, error)
+        return await self._tell(job, say("unexpected", {"incident": incident}), [])
+
+    async def _tell(self, job: Job, text: str, files: list[tuple[ResultFile, bytes]]) -> discord.Message | None:
+        try:
+            person = await self.client.fetch_user(int(job.submission.requester.id))
+            room = await person.create_dm()
+            attached = [discord.File(io.BytesIO(data), filename=file.name) for file, data in files]
+            return await room.send(text, files=attached, nonce=job.id)
+        except discord.DiscordServerError:
+            raise
+        except discord.HTTPException as error:
+            log.error("nobody can be told how it ended: %s", error)
+            return None
+
+    async def _post_sentence(self, job: Job, failure: Failure) -> discord.Message | None:
+        text = f"⚠️ <@{job.submission.requester.id}> {say(failure.code, failure.facts)}"
+        try:
+            return await self._send(job, text, [])
+        except discord.HTTPException as error:
+            if error.status >= 500 or error.status == 429:
+                raise
+            return await self._otherwise(job, error)
+
+
+async def _fitted(file: ResultFile, data: bytes, limit: int) -> bytes:
+    """The same clip in fewer bytes.
+
+    Raises:
+        Failure: it cannot be made small enough.
+    """
+    if len(data) <= limit:
+        return data
+
+    def work() -> bytes:
+        with tempfile.TemporaryDirectory(prefix="zoetrope-") as folder:
+            before, after = Path(folder) / f"before-{file.name}", Path(folder) / file.name
+            before.write_bytes(data)
+            reencode(before, after, limit)
+            return after.read_bytes()
+
+    return await asyncio.to_thread(work)

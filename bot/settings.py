@@ -1,0 +1,38 @@
+"""The bot's table of `config.toml`."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr
+
+from jobs.settings import Table
+
+
+class DiscordSettings(Table, header="discord"):
+    """How the bot reaches Discord."""
+
+    token: SecretStr = Field(
+        default=SecretStr(""),
+        description="the bot's token; better in the environment as DISCORD_TOKEN than in a file",
+    )
+    api: str = Field(default="https://discord.com/api/v10", description="base URL of Discord's REST API")
+    cdn: tuple[str, ...] = Field(
+        default=("https://cdn.discordapp.com", "https://media.discordapp.net"),
+        description="origins from which pictures may be downloaded",
+    )
+    guilds: tuple[int, ...] = Field(default=(), description="register commands in these servers alone; empty: everywhere")
+    message_content: Literal["auto", "on", "off"] = Field(
+        default="auto", description="the message-content intent; auto: used where the developer portal allows it"
+    )
+    upload_mib: float = Field(
+        default=20.0, gt=0, le=500, description="largest file in a server without boosts, in MiB (Discord's default)"
+    )
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any] | None = None) -> Self:
+        """As every table; `DISCORD_TOKEN`, the name that hosts and guides use, counts as the token too."""
+        settings = super().read(config)
+        if settings.token.get_secret_value():
+            return settings
+        return settings.model_copy(update={"token": SecretStr(os.environ.get("DISCORD_TOKEN", ""))})

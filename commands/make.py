@@ -1,0 +1,172 @@
+"""Everything that starts a job by a command: one slash command for each Request class, the front door, the message menu."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import discord
+from discord import app_commands
+from discord.ext.commands import Cog
+from discord.ui import Label, Modal, Select, TextInput
+
+from bot.asked import asked_by
+from bot.client import Zoetrope
+from bot.intake import Asked
+from commands.options import Options, attached, bounds, offered, parse, slash_command
+from commands.pictures import NoPicture, pictures_in
+from jobs.errors import Refusal
+from jobs.recipe import Output
+from jobs.requests import REQUESTS, Brief, Request
+from jobs.workers import best_system
+from jobs.record import Job, Said
+
+SYSTEMS = tuple(request.name() for request in REQUESTS)
+SystemName = Literal[SYSTEMS]  # type: ignore[valid-type]
+
+
+def first_line(request: type[Request]) -> str:
+    """The first line of the class docstring: what people read under the command's name."""
+    return (request.__doc__ or request.name()).splitlines()[0]
+
+
+class Make(Cog):
+    """Slash commands derived from `REQUESTS`, `/animate`, and the message menu."""
+
+    def __init__(self, bot: Zoetrope) -> None:
+        self.bot = bot
+        menu = app_commands.ContextMenu(name="Animate…", callback=self.animate_message)
+        self.starters = [self._front_door(), *(self._command(request) for request in REQUESTS), menu]
+
+    async def cog_load(self) -> None:
+        """Put them into the tree."""
+        for starter in self.starters:
+            self.bot.tree.add_command(starter)
+
+    def _command(self, kind: type[Request]) -> app_commands.Command[Any, ..., None]:
+        async def handle(interaction: discord.Interaction, options: Options) -> None:
+            await interaction.response.defer(ephemeral=True, thinking=True)
+            await self._start(interaction, parse(kind, _named(kind, options)), options)
+
+        return slash_command(kind.name(), first_line(kind), (kind, Output), handle)
+
+    def _front_door(self) -> app_commands.Command[Any, ..., None]:
+        async def handle(interaction: discord.Interaction, options: Options) -> None:
+            await interaction.response.defer(ephemeral=True, thinking=True)
+            choice = await self.bot.intake.choose(parse(Brief, _named(Brief, options)), options.get("system"))
+            await self._start(interaction, choice.request, options, choice.said)
+
+        extra = {"system": (SystemName, "who animates it; empty: the best that is installed")}
+        return slash_command("animate", "Make a picture move.", (Brief, Output), handle, extra)
+
+    async def _start(
+        self, interaction: discord.Interaction, request: Request, options: Options, said: Sequence[Said] = ()
+    ) -> None:
+        pictures = {name: value for name, value in options.items() if isinstance(value, discord.Attachment)}
+        asked = await asked_by(self.bot, interaction)
+        job = await self.bot.intake.accept(asked, request, pictures, parse(Output, options), said)
+        await self.bot.start_job(interaction, job)
+
+    async def animate_message(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """The message menu: a form filled with defaults, and then a job for each picture in the message."""
+        pictures = pictures_in(message)
+        if not pictures:
+            raise NoPicture()
+        installed = await self.bot.workers.installed()
+        await interaction.response.send_modal(AnimateForm(self.bot, pictures, installed))
+
+
+def _named(model: type[Brief] | type[Request], options: Options) -> dict[str, Any]:
+    """Options as the model takes them: an attachment by the name under which the recipe will know it."""
+    fields = offered(model)
+    return {
+        key: key if key in fields and attached(fields[key]) else value
+        for key, value in options.items()
+    }
+
+
+class AnimateForm(Modal):
+    """The brief as a form. Five components are Discord's limit; each is filled with its default."""
+
+    def __init__(
+        self, bot: Zoetrope, pictures: Sequence[discord.Attachment], installed: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        super().__init__(title="Animate", timeout=900)
+        self.bot = bot
+        self.pictures = pictures
+        self.system = _system_select(dict(installed))
+        self.motion = _number("motion", "127")
+        self.seconds = _number("seconds", "")
+        self.seed = _number("seed", "")
+        self.format = Select[Any](
+            options=[discord.SelectOption(label=kind, default=kind == "mp4") for kind in ("mp4", "gif", "both")],
+            custom_id="format",
+        )
+        fields = Brief.model_fields
+        self.add_item(Label(text="system", description="who animates it", component=self.system))
+        for name in ("motion", "seconds", "seed"):
+            self.add_item(Label(text=name, description=fields[name].description, component=getattr(self, name)))
+        self.add_item(Label(text="format", description="the file that comes back", component=self.format))
+
+    async def on_submit(self, interaction: discord.Interaction, /) -> None:
+        """One job for each picture."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        values = {name: getattr(self, name).value.strip() for name in ("motion", "seconds", "seed")}
+        brief = parse(Brief, {name: value for name, value in values.items() if value})
+        output = parse(Output, {"format": self.format.values[0]})
+        choice = await self.bot.intake.choose(brief, self.system.values[0])
+        asked = await asked_by(self.bot, interaction)
+        await start_each(self.bot, interaction, asked, choice.request, self.pictures, output)
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
+        """As for commands: a sentence."""
+        await self.bot.answer_error(interaction, error)
+
+
+def _system_select(installed: dict[str, tuple[str, ...]]) -> Select[Any]:
+    best = best_system(installed)
+    preferred = best.name() if best else REQUESTS[0].name()
+    options = [
+        discord.SelectOption(
+            label=kind.name(), description=first_line(kind)[:100], default=kind.name() == preferred
+        )
+        for kind in REQUESTS
+        if kind.name() in installed or not installed
+    ]
+    return Select(options=options, custom_id="system")
+
+
+def _number(name: str, default: str) -> TextInput[Any]:
+    low, high = bounds(Brief.model_fields[name])
+    return TextInput(
+        custom_id=name,
+        default=default or None,
+        placeholder=f"{low} to {high}" if high is not None else None,
+        required=False,
+        max_length=12,
+    )
+
+
+async def start_each(
+    bot: Zoetrope,
+    interaction: discord.Interaction,
+    asked: Asked,
+    request: Request,
+    pictures: Sequence[discord.Attachment],
+    output: Output,
+) -> None:
+    """A job for each picture; the first has the interaction's own id. One picture's refusal does not stop the others."""
+    refused: Refusal | None = None
+    for index, picture in enumerate(pictures):
+        own = asked if index == 0 else _numbered(asked, index)
+        step = request if index == 0 else request.again()
+        try:
+            job: Job = await bot.intake.accept(own, step, {"image": picture}, output)
+            await bot.start_job(interaction, job)
+        except Refusal as refusal:
+            if len(pictures) == 1:
+                raise
+            refused = refusal
+            await bot.answer_error(interaction, refused)
+
+
+def _numbered(asked: Asked, index: int) -> Asked:
+    return Asked(f"{asked.id}-{index}", asked.requester, asked.channel, asked.may_post, asked.reply_to)

@@ -1,0 +1,199 @@
+"""Asking by a message: mention the bot on a message with a picture, or in a reply to one; or reply to the bot with pictures."""
+
+import logging
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import discord
+from discord.ext.commands import Cog
+
+from bot.asked import asked_in
+from bot.client import Zoetrope, sentence_for
+from commands.options import attached, offered, parse
+from commands.pictures import NoPicture, pictures_in
+from jobs import logs
+from jobs.errors import Refusal
+from jobs.recipe import Output
+from jobs.record import Said
+from jobs.requests import BY_SYSTEM, REQUESTS, Brief, Request
+from jobs.workers import best_system
+
+log = logging.getLogger(__name__)
+REFUSAL_SECONDS = 60
+"""A message cannot be answered in private, so a refusal is taken away again."""
+
+
+class UnknownOption(Refusal):
+    """A word that names no option."""
+
+    code = "unknown_option"
+
+
+class MissingValue(Refusal):
+    """An option's name at the end of the text."""
+
+    code = "missing_value"
+
+
+class CannotSeeMessage(Refusal):
+    """The replied-to message is another person's, and the message-content intent is off."""
+
+    code = "cannot_see_message"
+
+
+def words_of(text: str) -> list[str]:
+    """The text's words: mentions away, quotes kept together, `name=value` and `name: value` as two."""
+    text = re.sub(r"<[@#][!&]?\d+>", " ", text)
+    text = re.sub(r"(?<=\w)\s*[=:]\s*(?=\S)", " ", text)
+    try:
+        return shlex.split(text.replace("'", r"\'"))
+    except ValueError:
+        return text.split()
+
+
+def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, str]]:
+    """`svd motion 180 seconds 3` as the system's name, if one is named, and options by name.
+
+    Raises:
+        UnknownOption, MissingValue: naming the word.
+    """
+    words = words_of(text)
+    values: dict[str, str] = {}
+    if words and words[0].lower() in BY_SYSTEM:
+        system = words.pop(0).lower()
+    while words:
+        name = words.pop(0).lower()
+        if name not in _known(None):
+            raise UnknownOption(option=name[:50], known=", ".join(sorted(_known(system))))
+        if not words:
+            raise MissingValue(option=name)
+        value = words.pop(0)
+        while words and words[0].lower() not in _known(None) and name in ("prompt", "move", "easing"):
+            value += " " + words.pop(0)
+        if name == "system":
+            if value.lower() not in BY_SYSTEM:
+                raise UnknownOption(option=value[:50], known=", ".join(BY_SYSTEM))
+            system = value.lower()
+        else:
+            values[name] = value
+    return system, values
+
+
+def _known(system: str | None) -> set[str]:
+    """Names that may be typed: the brief's, the output's, and the system's own (of all systems where none is named)."""
+    kinds = [BY_SYSTEM[system]] if system else REQUESTS
+    fields = offered(Brief, Output, *kinds)
+    return {"system", *(name for name, field in fields.items() if not attached(field))}
+
+
+def request_from(brief: Brief, values: dict[str, str], kind: type[Request]) -> Request:
+    """The system's request: the brief translated, then the system's own options as typed.
+
+    Raises:
+        Refusal: an option is not this system's, or its value does not fit.
+    """
+    base = kind.from_brief(brief).model_dump()
+    own = {name: value for name, value in values.items() if name in kind.model_fields and name not in Brief.model_fields}
+    strange = [name for name in values if name not in _known(kind.name())]
+    if strange:
+        raise UnknownOption(option=strange[0], known=", ".join(sorted(_known(kind.name()))))
+    return parse(kind, {**base, **own})
+
+
+class Mention(Cog):
+    """Reads messages that are meant for the bot, and no others."""
+
+    def __init__(self, bot: Zoetrope) -> None:
+        self.bot = bot
+
+    @Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        """Discord's event; whatever goes wrong is answered, not swallowed."""
+        if message.author.bot or not await self._meant_for_us(message):
+            return
+        logs.job_id.set(str(message.id))
+        try:
+            await self._start(message)
+        except Exception as error:  # noqa: BLE001 - the event's one net
+            await self._refuse(message, error)
+
+    async def _meant_for_us(self, message: discord.Message) -> bool:
+        """A mention (not merely the ping of a reply to us without pictures), a picture in reply to us, or a picture by DM."""
+        me = self.bot.user
+        assert me is not None
+        typed = re.search(rf"<@!?{me.id}>", message.content) is not None
+        answered = message.reference.resolved if message.reference else None
+        to_us = isinstance(answered, discord.Message) and answered.author.id == me.id
+        by_dm = message.guild is None
+        return typed or ((to_us or by_dm) and bool(pictures_in(message)))
+
+    async def _start(self, message: discord.Message) -> None:
+        pictures = pictures_in(message) or self._answered_pictures(message)
+        system, values = read_options(message.content, None)
+        brief = parse(Brief, values)
+        output = parse(Output, values)
+        said: tuple[Said, ...] = ()
+        if system is None:
+            choice = await self.bot.intake.choose(brief, _system_of(values) or None)
+            system, said = choice.request.system, choice.said
+        request = request_from(brief, values, BY_SYSTEM[system])
+        await self._start_each(message, request, pictures, output, said)
+
+    async def _start_each(
+        self,
+        message: discord.Message,
+        request: Request,
+        pictures: Sequence[discord.Attachment],
+        output: Output,
+        said: tuple[Said, ...],
+    ) -> None:
+        most = self.bot.limits.pictures_per_message
+        if len(pictures) > most:
+            said = (*said, Said(code="too_many_pictures", facts={"most": most, "count": len(pictures)}))
+        for index, picture in enumerate(pictures[:most]):
+            asked = replace(await asked_in(self.bot, message, index))
+            step = request if index == 0 else request.again()
+            try:
+                job = await self.bot.intake.accept(asked, step, {"image": picture}, output, said)
+                await self.bot.board.open(job)
+            except Refusal as refusal:
+                await self._refuse(message, refusal)
+
+    def _answered_pictures(self, message: discord.Message) -> list[discord.Attachment]:
+        answered = message.reference.resolved if message.reference else None
+        if not isinstance(answered, discord.Message):
+            raise NoPicture()
+        pictures = pictures_in(answered)
+        blank = not answered.content and not answered.attachments and not answered.embeds
+        if not pictures and blank and not self.bot.intents.message_content:
+            raise CannotSeeMessage()
+        if not pictures:
+            raise NoPicture()
+        return pictures
+
+    async def _refuse(self, message: discord.Message, error: Exception) -> None:
+        try:
+            await message.reply(
+                sentence_for(error),
+                delete_after=REFUSAL_SECONDS,
+                allowed_mentions=discord.AllowedMentions(users=False, replied_user=True),
+            )
+        except discord.HTTPException as lost:
+            log.warning("the refusal did not arrive: %s", lost)
+
+
+def _system_of(values: dict[str, Any]) -> str | None:
+    """The one system that knows an option that was typed, where only one does: `move orbit` means parallax."""
+    owners = {
+        kind.name()
+        for kind in REQUESTS
+        for name in values
+        if name in kind.model_fields and name not in Brief.model_fields and name not in Output.model_fields
+    }
+    return owners.pop() if len(owners) == 1 else None
+
+
+__all__ = ["Mention", "best_system", "read_options", "request_from", "words_of"]

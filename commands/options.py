@@ -1,0 +1,166 @@
+"""Slash options, derived from pydantic models: one command for each `Request`, no parameter written twice."""
+
+import inspect
+import types
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+import annotated_types
+import discord
+from discord import app_commands
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from jobs.errors import Refusal
+from jobs.requests.base import Advanced, Attached
+
+M = TypeVar("M", bound=BaseModel)
+Options = Mapping[str, Any]
+Handler = Callable[[discord.Interaction, Options], Awaitable[None]]
+DESCRIPTION = 100
+"""Discord's limit for a description, in characters."""
+
+
+class BadOption(Refusal):
+    """A value that no client of Discord could have sent, but a person can type into a form or a message."""
+
+    code = "bad_option"
+
+
+def offered(*models: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields a person may set: attachments first, then the usual ones, the advanced last; never the discriminator."""
+
+    def order(name: str, field: FieldInfo) -> int:
+        advanced = any(isinstance(mark, Advanced) for mark in field.metadata)
+        return 0 if attached(field) else 3 if advanced else 2 if name == "seed" else 1
+
+    fields = {name: field for model in models for name, field in model.model_fields.items() if name != "system"}
+    return dict(sorted(fields.items(), key=lambda item: order(*item)))
+
+
+def attached(field: FieldInfo) -> bool:
+    """Whether the field names a source, and so is an attachment in Discord."""
+    return any(isinstance(mark, Attached) for mark in field.metadata)
+
+
+def plain_type(field: FieldInfo) -> Any:
+    """The field's type without `| None`."""
+    annotation: Any = field.annotation
+    if get_origin(annotation) in (types.UnionType, Union):
+        [annotation] = [part for part in get_args(annotation) if part is not type(None)]
+    while hasattr(annotation, "__metadata__"):
+        annotation = annotation.__origin__
+    return annotation
+
+
+def bounds(field: FieldInfo) -> tuple[Any, Any]:
+    """The field's least and greatest value (for text: length), None where open."""
+    low = high = None
+    for mark in _marks(field):
+        match mark:
+            case annotated_types.Ge(ge=value) | annotated_types.MinLen(min_length=value):
+                low = value
+            case annotated_types.Le(le=value) | annotated_types.MaxLen(max_length=value):
+                high = value
+            case _:
+                pass
+    return low, high
+
+
+def _marks(field: FieldInfo) -> Iterator[Any]:
+    """The field's constraints, those of an `Annotated` inside `| None` included."""
+    yield from field.metadata
+    for part in get_args(field.annotation):
+        for mark in getattr(part, "__metadata__", ()):
+            yield from mark.metadata if isinstance(mark, FieldInfo) else (mark,)
+
+
+def option_type(field: FieldInfo) -> Any:
+    """The annotation from which discord.py makes the option."""
+    if attached(field):
+        return discord.Attachment
+    annotation = plain_type(field)
+    low, high = bounds(field)
+    if annotation in (int, float, str) and (low is not None or high is not None):
+        unit = float if annotation is float else int
+        return app_commands.Range[annotation, *(None if end is None else unit(end) for end in (low, high))]
+    if get_origin(annotation) is Literal or annotation in (int, float, str, bool):
+        return annotation
+    raise TypeError(f"no slash option is known for {annotation!r}")
+
+
+def described(name: str, field: FieldInfo) -> str:
+    """The option's description with its default, as far as 100 characters go."""
+    text = field.description or name
+    default = field.default
+    if not attached(field) and not field.is_required() and default not in (None, "") and field.default_factory is None:
+        shown = {True: "yes", False: "no"}.get(default, default) if isinstance(default, bool) else default
+        with_default = f"{text} (default {shown})"
+        text = with_default if len(with_default) <= DESCRIPTION else text
+    return text[:DESCRIPTION]
+
+
+def slash_command(
+    name: str,
+    description: str,
+    models: Sequence[type[BaseModel]],
+    handler: Handler,
+    extra: Mapping[str, tuple[Any, str]] = types.MappingProxyType({}),
+) -> app_commands.Command[Any, ..., None]:
+    """A command whose options are the models' fields, and `extra` ones (name → annotation, description).
+
+    discord.py reads the callback's signature; this one is made, not written.
+    """
+    fields = offered(*models)
+
+    async def callback(interaction: discord.Interaction, **options: Any) -> None:
+        await handler(interaction, {key: value for key, value in options.items() if value is not None})
+
+    annotations = {key: option_type(field) for key, field in fields.items()}
+    annotations |= {key: annotation for key, (annotation, _) in extra.items()}
+    required = {key for key, field in fields.items() if attached(field)}
+    first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
+    rest = [
+        inspect.Parameter(
+            key,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if key in required else None,
+            annotation=annotation,
+        )
+        for key, annotation in annotations.items()
+    ]
+    callback.__signature__ = inspect.Signature([first, *rest])  # type: ignore[attr-defined]
+    callback.__annotations__ = {"interaction": discord.Interaction, **annotations}
+    descriptions = {key: described(key, field) for key, field in fields.items()}
+    descriptions |= {key: text for key, (_, text) in extra.items()}
+    app_commands.describe(**descriptions)(callback)
+    command = app_commands.Command(name=name, description=description[:DESCRIPTION], callback=callback)
+    return cast("app_commands.Command[Any, ..., None]", command)
+
+
+def parse(model: type[M], values: Mapping[str, Any]) -> M:
+    """The model from what was given; fields that are not its own are left out.
+
+    Raises:
+        BadOption: a value does not fit, named with the reason.
+    """
+    own = {key: value for key, value in values.items() if key in model.model_fields}
+    try:
+        return model.model_validate(own)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        option = str(first["loc"][0]) if first["loc"] else "options"
+        field = model.model_fields.get(option)
+        reason = first["msg"][:1].lower() + first["msg"][1:]
+        raise BadOption(option=option, reason=reason, hint=hint(field) if field else "") from None
+
+
+def hint(field: FieldInfo) -> str:
+    """What would fit: the choices or the range."""
+    annotation = plain_type(field)
+    if get_origin(annotation) is Literal:
+        return "It may be " + ", ".join(str(choice) for choice in get_args(annotation)) + "."
+    low, high = bounds(field)
+    if annotation in (int, float) and low is not None and high is not None:
+        return f"It may be {low} to {high}."
+    return ""
