@@ -1,0 +1,211 @@
+"""The renderer child: the one process that imports torch. It reads orders on standard input and answers on standard output.
+
+It ends when its parent does. Everything printed by libraries goes to standard error, so that nothing but frames of
+`inference.messages` is ever on the wire.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+import traceback
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from inference.messages import (
+    Broke,
+    CannotRender,
+    ClipBegins,
+    Done,
+    OneFrame,
+    Order,
+    Ready,
+    Setup,
+    Step,
+    Stop,
+    Stopped,
+    from_parent,
+    packed,
+)
+from inference.residency import Residency
+from inference.systems import ROOMS
+from inference.systems.base import Cancelled, Clip, Place, Sources, System
+from jobs.errors import Failure
+from jobs.recipe import Value
+from jobs.record import Said
+
+
+class OutOfMemory(Failure):
+    """The device's memory does not suffice."""
+
+    code = "out_of_memory"
+
+
+class Wire:
+    """Standard output, kept for messages alone."""
+
+    def __init__(self) -> None:
+        self._out: IO[bytes] = os.fdopen(os.dup(1), "wb", buffering=0)
+        os.dup2(2, 1)
+        self._lock = threading.Lock()
+
+    def send(self, message: Value, payload: bytes = b"") -> None:
+        """Write one message whole."""
+        with self._lock:
+            for block in (packed(message, payload), payload):
+                view = memoryview(block)
+                while view:
+                    view = view[self._out.write(view) :]
+
+
+class Orders:
+    """What the parent says, read by a thread of its own so that a stop is heard in the middle of a render."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._orders: queue.SimpleQueue[Setup | Order] = queue.SimpleQueue()
+        self._stopped: set[str] = set()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        while (message := from_parent(self._stream)) is not None:
+            if isinstance(message, Stop):
+                self._stopped.add(message.job_id)
+            else:
+                self._orders.put(message)
+        os._exit(0)  # the parent is gone, and a render must not outlive it
+
+    def next(self) -> Setup | Order:
+        """The next order, once there is one."""
+        return self._orders.get()
+
+    def stopped(self, job_id: str) -> bool:
+        """Whether this job was told to stop."""
+        return job_id in self._stopped
+
+
+class Renderer:
+    """Holds the systems that were used so far, and renders one order after the other."""
+
+    def __init__(self, setup: Setup, wire: Wire, orders: Orders) -> None:
+        if setup.threads:
+            torch.set_num_threads(setup.threads)
+        self.setup = setup
+        self.wire = wire
+        self.orders = orders
+        self.device = _device(setup.device)
+        self.dtype = _dtype(setup.dtype, self.device)
+        self.residency = Residency(self.device, vram_bytes=setup.vram_bytes, ram_bytes=setup.ram_bytes)
+        self._systems: dict[str, System[Any]] = {}
+
+    def ready(self) -> Ready:
+        """Proof that the device computes, and what it is."""
+        torch.ones(8, device=self.device).sum().item()
+        if self.device.type != "cuda":
+            return Ready(device=str(self.device), device_name="", vram_bytes=0)
+        properties = torch.cuda.get_device_properties(self.device)
+        return Ready(device=str(self.device), device_name=properties.name, vram_bytes=properties.total_memory)
+
+    def _system(self, name: str) -> System[Any]:
+        if name not in self._systems:
+            place = Place(
+                models=self.setup.models,
+                device=self.device,
+                dtype=self.dtype,
+                residency=self.residency,
+                options=self.setup.options.get(name, {}),
+            )
+            self._systems[name] = ROOMS[name].open(place)
+        return self._systems[name]
+
+    def answer(self, order: Order) -> Value:
+        """Render one order; its frames go out as they are made. What to say last."""
+        try:
+            self._render(order)
+        except Cancelled:
+            return Stopped()
+        except Failure as failure:
+            return CannotRender(reason=Said(code=failure.code, facts=failure.facts))
+        except torch.cuda.OutOfMemoryError:
+            self.residency.clear()
+            return CannotRender(reason=Said(code=OutOfMemory.code))
+        except Exception as error:  # noqa: BLE001 - the child's one net: the parent must always get an answer
+            return Broke(traceback=traceback.format_exc(), poisoned=_poisons(error))
+        return Done()
+
+    def _render(self, order: Order) -> None:
+        def tick(stage: str, step: int, total: int) -> None:
+            if self.orders.stopped(order.job_id):
+                raise Cancelled
+            self.wire.send(Step(stage=stage, step=step, total=total))
+
+        [request] = order.recipe.steps
+        images = {name: _picture(order.sources[getattr(request, name)]) for name in request.attached()}
+        sources = Sources(images={getattr(request, name): image for name, image in images.items()})
+        with torch.inference_mode():
+            clip = self._system(request.system).render(request, sources, tick)
+            self._send(clip)
+
+    def _send(self, clip: Clip) -> None:
+        self.wire.send(
+            ClipBegins(
+                width=clip.width,
+                height=clip.height,
+                num_frames=clip.num_frames,
+                fps=clip.fps.as_integer_ratio(),
+                said=tuple(Said(code=note.code, facts=dict(note.facts)) for note in clip.notes),
+                facts=clip.facts,
+            )
+        )
+        for frame in clip.frames:
+            self.wire.send(OneFrame(), np.ascontiguousarray(frame, dtype=np.uint8).tobytes())
+
+
+def _picture(path: os.PathLike[str]) -> Image.Image:
+    """A source from the store: a PNG that intake wrote, so upright RGB of bounded size."""
+    with Image.open(path, formats=("PNG",)) as picture:
+        return picture.convert("RGB")
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted != "auto":
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _dtype(wanted: str, device: torch.device) -> torch.dtype:
+    if wanted == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[wanted]
+
+
+def _poisons(error: Exception) -> bool:
+    """Whether the CUDA context is lost with this error, so that only a new process can go on."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
+
+
+def main() -> None:
+    """Set up, say ready, then answer orders until the parent is gone."""
+    wire = Wire()
+    orders = Orders(sys.stdin.buffer)
+    setup = orders.next()
+    assert isinstance(setup, Setup), "the parent speaks first, and sets up"
+    renderer = Renderer(setup, wire, orders)
+    wire.send(renderer.ready())
+    while True:
+        order = orders.next()
+        if isinstance(order, Order):
+            wire.send(renderer.answer(order))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        main()

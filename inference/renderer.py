@@ -1,0 +1,206 @@
+"""The worker's side of the renderer child: start it, order renders, stop them hard, and outlive its death."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from inference.messages import (
+    Broke,
+    CannotRender,
+    ClipBegins,
+    Done,
+    OneFrame,
+    Order,
+    Ready,
+    Setup,
+    Step,
+    Stop,
+    Stopped,
+    from_child,
+    packed,
+)
+from jobs.errors import Failure
+from jobs.recipe import Recipe, Value
+from jobs.record import Said
+from media.frames import FrameSpool
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+"""So long a stopped job may take to reach its next step; then its process is killed."""
+START_SECONDS = 180.0
+"""Importing torch from a cold disk and waking a GPU takes this long at most."""
+SECRET_VARIABLES = ("DISCORD_TOKEN", "ZOETROPE_DISCORD__TOKEN")
+
+
+class RendererDied(Exception):
+    """The child is gone in the middle of its work; a new one may do better."""
+
+
+class RenderStopped(Exception):
+    """The render was stopped as asked."""
+
+
+class RenderBroke(Exception):
+    """A bug in the child; the message is its traceback."""
+
+
+class CannotBeRendered(Failure):
+    """What the child said in words for people."""
+
+    def __init__(self, reason: Said) -> None:
+        super().__init__(**reason.facts)
+        self.reason = reason
+
+
+class RenderedClip:
+    """What came out of a render: the frames, spooled once, and what to say about them."""
+
+    def __init__(self, spool: FrameSpool, begins: ClipBegins) -> None:
+        self.spool = spool
+        self.said = begins.said
+        self.facts = begins.facts
+
+
+OnStep = Callable[[Step], Awaitable[None]]
+
+
+class Renderer:
+    """One child process at a time."""
+
+    def __init__(self, setup: Setup, scratch: Path) -> None:
+        self.setup = setup
+        self.scratch = scratch
+        self.facts: Ready | None = None
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while it lives."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> Ready:
+        """Make sure that a child lives and is ready.
+
+        Raises:
+            RendererDied: it ended, or said nothing for long, before it was ready.
+        """
+        if self.pid is not None and self.facts is not None:
+            return self.facts
+        environment = {key: value for key, value in os.environ.items() if key not in SECRET_VARIABLES}
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "inference.child",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=environment,
+            limit=1 << 22,
+        )
+        self._send(self.setup)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                message, _ = await from_child(self._stdout)
+        except (asyncio.IncompleteReadError, TimeoutError) as error:
+            await self.kill()
+            raise RendererDied("the renderer did not start") from error
+        assert isinstance(message, Ready), message
+        self.facts = message
+        log.info("renderer %d is ready on %s %s", self._process.pid, message.device, message.device_name)
+        return message
+
+    async def render(
+        self, job_id: str, recipe: Recipe, sources: Mapping[str, Path], on_step: OnStep, stop: asyncio.Event
+    ) -> RenderedClip:
+        """Render one recipe; frames are spooled as they come.
+
+        Raises:
+            RenderStopped: `stop` was set.
+            CannotBeRendered: for a reason that a person can read.
+            RenderBroke: by a bug.
+            RendererDied: the child died; call again for a new one.
+        """
+        await self.start()
+        self._send(Order(job_id=job_id, recipe=recipe, sources=sources))
+        stopper = asyncio.create_task(self._stop_when(stop, job_id))
+        try:
+            return await self._collect(on_step)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            await self.kill()
+            if stop.is_set():
+                raise RenderStopped from error
+            raise RendererDied("the renderer died while rendering") from error
+        except BaseException as error:
+            if not isinstance(error, RenderStopped | CannotBeRendered | RenderBroke):
+                await self.kill()  # whatever it still sends belongs to nobody
+            raise
+        finally:
+            stopper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await stopper
+
+    async def _collect(self, on_step: OnStep) -> RenderedClip:
+        clip: RenderedClip | None = None
+        try:
+            while True:
+                message, payload = await from_child(self._stdout)
+                match message:
+                    case Step():
+                        await on_step(message)
+                    case ClipBegins():
+                        clip = self._open_spool(message)
+                    case OneFrame() if clip:
+                        clip.spool.append(np.frombuffer(payload, np.uint8).reshape(clip.spool.height, clip.spool.width, 3))
+                    case Done() if clip:
+                        kept, clip = clip, None
+                        return kept
+                    case Stopped():
+                        raise RenderStopped
+                    case CannotRender():
+                        raise CannotBeRendered(message.reason)
+                    case Broke():
+                        if message.poisoned:
+                            await self.kill()
+                        raise RenderBroke(message.traceback)
+                    case _:
+                        raise RenderBroke(f"the renderer said {message.kind!r} out of turn")
+        finally:
+            if clip:
+                clip.spool.close()
+
+    def _open_spool(self, begins: ClipBegins) -> RenderedClip:
+        spool = FrameSpool(begins.width, begins.height, Fraction(*begins.fps), folder=self.scratch)
+        return RenderedClip(spool, begins)
+
+    async def _stop_when(self, stop: asyncio.Event, job_id: str) -> None:
+        await stop.wait()
+        self._send(Stop(job_id=job_id))
+        await asyncio.sleep(STOP_SECONDS)
+        log.warning("the renderer did not stop within %.0f s and is killed", STOP_SECONDS)
+        await self.kill()
+
+    def _send(self, message: Value) -> None:
+        if self._process and self._process.stdin and not self._process.stdin.is_closing():
+            self._process.stdin.write(packed(message))
+
+    @property
+    def _stdout(self) -> asyncio.StreamReader:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    async def kill(self) -> None:
+        """End the child at once; its memory goes back to the system with it."""
+        process, self._process, self.facts = self._process, None, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

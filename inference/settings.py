@@ -1,0 +1,51 @@
+"""The worker's tables of `config.toml`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.requests.svd import SvdModel
+from jobs.settings import Table
+
+
+class ModelSettings(Table, header="models"):
+    """Where the checkpoints lie and what they may use."""
+
+    dir: Path = Field(default=Path("models"), description="folder of the checkpoints, one sub-folder each")
+    cache: Path = Field(default=Path("data/cache"), description="scratch folder of the worker")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N")
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
+        default="auto", description="of the big networks; auto: float16 on a GPU, float32 on a CPU"
+    )
+    vram: float | None = Field(default=None, gt=0, description="gigabytes of GPU memory to use; empty: what is free at the start")
+    ram: float | None = Field(default=None, gt=0, description="gigabytes of main memory for idle networks; empty: half of it")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of the renderer; empty: all cores")
+
+
+class Options(BaseModel):
+    """What every system's own table has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(default=True, description="whether this worker offers the system")
+
+
+class SvdOptions(Options):
+    """`[systems.svd]`."""
+
+    checkpoints: tuple[SvdModel, ...] = Field(
+        default=("svd-xt", "svd-xt-1-1", "svd"), description="offered where installed, the preferred one first"
+    )
+    faithful: bool = Field(default=True, description="follow the original engine where diffusers departs from it")
+
+
+class ParallaxOptions(Options):
+    """`[systems.parallax]`."""
+
+
+class SystemSettings(Table, header="systems"):
+    """One sub-table for each system."""
+
+    svd: SvdOptions = Field(default=SvdOptions(), description="Stable Video Diffusion")
+    parallax: ParallaxOptions = Field(default=ParallaxOptions(), description="camera moves over a still picture")

@@ -1,0 +1,50 @@
+"""The rooms, one for each published system, and what can be known of them without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inference.systems.parallax.weights import WEIGHTS as PARALLAX
+from inference.systems.svd.weights import WEIGHTS as SVD
+from inference.weights import Weights
+
+if TYPE_CHECKING:
+    from inference.systems.base import Place, System
+
+
+@dataclass(frozen=True)
+class Room:
+    """A system's name, its published checkpoints, and the class to import in the renderer child."""
+
+    name: str
+    factory: str
+    """`module:Class`; imported only where torch may be."""
+    weights: tuple[Weights, ...] = ()
+    runs_without: bool = False
+    """Whether it renders without any checkpoint."""
+
+    def installed(self, models: Path, options: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Names of the checkpoints that can be used; None where the system cannot run."""
+        if not options.get("enabled", True):
+            return None
+        offered = options.get("checkpoints", [weights.name for weights in self.weights])
+        found = tuple(w.name for w in self.weights if w.name in offered and w.layout_in(models))
+        return found if found or self.runs_without else None
+
+    def open(self, place: Place) -> System[Any]:
+        """The system itself. Imports torch."""
+        module, name = self.factory.split(":")
+        return getattr(import_module(module), name)(place)
+
+
+ROOMS = {
+    room.name: room
+    for room in (
+        Room("svd", "inference.systems.svd.system:StableVideoDiffusion", SVD),
+        Room("parallax", "inference.systems.parallax.system:Parallax", PARALLAX, runs_without=True),
+    )
+}

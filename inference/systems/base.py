@@ -1,0 +1,110 @@
+"""The contract of a system room: it answers `load` and `render`, and knows nothing of queues, Discord or files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.errors import Fact
+from jobs.requests import Request
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+    from inference.residency import Residency
+
+R = TypeVar("R", bound=Request)
+Frame = NDArray[np.uint8]
+"""One frame, RGB, `[H, W, 3]`."""
+
+
+class Cancelled(Exception):
+    """The person pressed Cancel; raised inside a render at its next step."""
+
+
+class Tick(Protocol):
+    """How a render says where it is. Calling it is also the point at which a cancel takes effect."""
+
+    def __call__(self, stage: str, step: int, total: int) -> None:
+        """`step` of `total` in `stage` ("loading", "depth", "denoising", "decoding", …) is done.
+
+        Raises:
+            Cancelled: the job was cancelled meanwhile.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the person should hear with the result: a code in `jobs/texts` and its facts."""
+
+    code: str
+    facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a step gives: frames that are made as they are read, so that no clip is ever held whole by its maker.
+
+    Reading `frames` does the last part of the work (decoding, warping), may tick, and may raise `Cancelled`.
+    """
+
+    width: int
+    height: int
+    num_frames: int
+    fps: Fraction
+    frames: Iterator[Frame]
+    notes: tuple[Note, ...] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
+    """What the result line should name beside system, seed and seconds: `{"model": "svd-xt"}`."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The recipe's inputs for one step, by the name of the field that takes them."""
+
+    images: Mapping[str, Image]
+    """Normalised pictures: RGB, upright, no metadata."""
+
+    def image(self, name: str) -> Image:
+        """The picture that a request's `ImageRef` names."""
+        return self.images[name]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a system may work: its folder of checkpoints, the device, the dtype for big networks, and who gets memory."""
+
+    models: Path
+    device: torch.device
+    dtype: torch.dtype
+    residency: Residency
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The system's own table in `config.toml` (`[systems.<name>]`)."""
+
+
+class System(ABC, Generic[R]):
+    """One published system. Built once in the renderer child and kept; its networks live in `Place.residency`."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    @abstractmethod
+    def render(self, request: R, sources: Sources, tick: Tick) -> Clip:
+        """Turn a request into a clip, with the same frames for the same seed, inputs, models and kind of device.
+
+        Raises:
+            Failure: something a person can read is in the way.
+            Cancelled: from `tick`.
+        """
+
+
+SystemFactory = Callable[[Place], "System[Any]"]
