@@ -1,0 +1,112 @@
+"""`python -m console`: demo, up, bot, worker, doctor, models, health."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from console.exits import CANNOT_START
+from console.settings import Settings
+from jobs import logs
+from jobs.settings import BadSettings
+
+app = typer.Typer(
+    help="Zoetrope: a Discord bot that makes pictures move.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.read()
+    except BadSettings as error:
+        errors.print(f"[red]{error}[/red]")
+        raise typer.Exit(CANNOT_START) from None
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end; Ctrl-C is an end like any other."""
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(work)
+
+
+def _log(process: str) -> None:
+    level = os.environ.get("ZOETROPE_LOG_LEVEL", "INFO").upper()
+    logs.log_to_stderr(process, level=logging.getLevelNamesMapping().get(level, logging.INFO))
+
+
+@app.command()
+def demo(
+    image: Annotated[Path | None, typer.Argument(help="A picture; by default a public-domain photograph.")] = None,
+    system: Annotated[str | None, typer.Option(help="Which system; by default the best installed.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the MP4 and the GIF.")] = Path("out"),
+) -> None:
+    """Animate one picture without Discord: own Redis, a real worker, the real queue."""
+    from console.demo import DemoFailed, run_demo  # noqa: PLC0415 - scikit-image is only needed here
+
+    _log("demo")
+    _settings()
+    try:
+        _run(run_demo(image, system, out, console))
+    except DemoFailed as failure:
+        errors.print(f"[red]{failure}[/red]")
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def up() -> None:
+    """Everything on this machine: Redis unless one is configured, the bot, one worker for each GPU."""
+    from console.up import CannotStart, run_everything  # noqa: PLC0415
+
+    _log("up")
+    try:
+        _run(run_everything(_settings()))
+    except CannotStart as reason:
+        errors.print(f"[red]{reason}[/red]")
+        raise typer.Exit(CANNOT_START) from None
+
+
+@app.command()
+def bot() -> None:
+    """The bot alone; Redis and workers run elsewhere."""
+    from console.up import CannotStart, run_bot  # noqa: PLC0415
+
+    _log("bot")
+    try:
+        _run(run_bot(_settings()))
+    except CannotStart as reason:
+        errors.print(f"[red]{reason}[/red]")
+        raise typer.Exit(CANNOT_START) from None
+
+
+@app.command()
+def worker() -> None:
+    """One worker alone; needs no token."""
+    from inference.worker import main  # noqa: PLC0415 - the bot's image has no room for it
+
+    _log("worker")
+    _settings()
+    _run(main())
+
+
+@app.command()
+def health(what: Annotated[str, typer.Argument(help="bot or worker")]) -> None:
+    """For healthchecks: exit 0 where the process of this container does its work."""
+    from console.health import healthy  # noqa: PLC0415
+
+    if not asyncio.run(healthy(what, _settings())):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,40 @@
+"""All tables of `config.toml`, read at once at the start, so that a wrong key is named before anything runs."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from bot.settings import DiscordSettings
+from inference.settings import ModelSettings, SystemSettings
+from jobs.settings import LimitSettings, RedisSettings, StoreSettings, forbid_unknown_tables, read_config
+
+TABLES = (DiscordSettings, RedisSettings, StoreSettings, ModelSettings, LimitSettings, SystemSettings)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set."""
+
+    discord: DiscordSettings
+    redis: RedisSettings
+    store: StoreSettings
+    models: ModelSettings
+    limits: LimitSettings
+    systems: SystemSettings
+
+    @classmethod
+    def read(cls) -> Self:
+        """From the environment, the file and the defaults.
+
+        Raises:
+            BadSettings: one sentence naming the key.
+        """
+        config = read_config()
+        forbid_unknown_tables(config, TABLES)
+        return cls(
+            DiscordSettings.read(config),
+            RedisSettings.read(config),
+            StoreSettings.read(config),
+            ModelSettings.read(config),
+            LimitSettings.read(config),
+            SystemSettings.read(config),
+        )

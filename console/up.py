@@ -1,0 +1,119 @@
+"""Everything on one machine: Redis unless one is configured, the bot, and one worker for each GPU or one on the CPU."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import discord
+
+from bot.client import Zoetrope, wants_message_content
+from commands import COGS
+from console.exits import CANNOT_START
+from console.processes import gpu_count, keep_running, without_token
+from console.redis_server import embedded_redis
+from console.settings import Settings
+from jobs.queue import JobQueue, connect
+from media.store import MediaStore
+
+log = logging.getLogger(__name__)
+
+class CannotStart(Exception):
+    """One sentence for the owner."""
+
+
+@contextlib.asynccontextmanager
+async def some_redis(settings: Settings) -> AsyncIterator[str]:
+    """The configured server's URL, or that of one of our own for as long as the block runs."""
+    configured = settings.redis.url.get_secret_value()
+    if configured:
+        yield configured
+        return
+    async with embedded_redis(settings.redis.data) as url:
+        log.info("started Redis in %s", settings.redis.data)
+        yield url
+
+
+async def run_bot(settings: Settings) -> None:
+    """The bot alone, until it is told to stop.
+
+    Raises:
+        CannotStart: there is no token, Discord does not take it, or Redis does not answer.
+    """
+    token = settings.discord.token.get_secret_value()
+    if not token:
+        raise CannotStart("There is no token. Set DISCORD_TOKEN; README says where to get one.")
+    url = settings.redis.url.get_secret_value() or "redis://localhost:6379/0"
+    try:
+        redis = await connect(url)
+    except Exception as error:
+        raise ConnectionError(f"Redis does not answer: {type(error).__name__}") from error
+    queue = JobQueue(
+        redis,
+        lease_seconds=settings.redis.lease_seconds,
+        attempts=settings.limits.attempts,
+        keep_days=settings.redis.keep_days,
+    )
+    try:
+        message_content = await wants_message_content(settings.discord)
+        bot = Zoetrope(
+            settings.discord, settings.limits, redis, queue, MediaStore(settings.store.url), COGS,
+            message_content=message_content,
+        )  # fmt: skip
+        async with bot:
+            await _until_told(bot.start(token))
+    except discord.LoginFailure:
+        raise CannotStart("Discord does not take the token. Copy it again from the developer portal.") from None
+    except discord.PrivilegedIntentsRequired:
+        raise CannotStart(
+            "The message-content intent is not switched on in the developer portal. Switch it on there, "
+            'or set message_content = "off" under [discord] in config.toml.'
+        ) from None
+    finally:
+        await redis.aclose()
+
+
+async def _until_told(work: "asyncio.Future[None] | object") -> None:
+    """Run until the work ends or SIGTERM or SIGINT comes."""
+    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def run_everything(settings: Settings) -> None:
+    """Redis, bot and workers, each started again if it dies, until SIGINT or SIGTERM.
+
+    Raises:
+        CannotStart: the bot cannot start at all.
+    """
+    if not settings.discord.token.get_secret_value():
+        raise CannotStart("There is no token. Set DISCORD_TOKEN; README says where to get one.")
+    async with some_redis(settings) as url:
+        environment = {**os.environ, "ZOETROPE_REDIS__URL": url}
+        bot = keep_running("console", ["bot"], environment, give_up=(CANNOT_START,))
+        workers = [keep_running("console", ["worker"], one) for one in worker_environments(without_token(environment))]
+        await _until_told(_first_to_give_up(bot, workers))
+
+
+async def _first_to_give_up(bot: "asyncio.Future[int] | object", workers: list[object]) -> None:
+    tasks = [asyncio.ensure_future(one) for one in (bot, *workers)]  # type: ignore[arg-type]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def worker_environments(environment: dict[str, str]) -> list[dict[str, str]]:
+    """One environment for each worker: each sees its own GPU alone, as device 0."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(index) for index in range(gpu_count())]
+    if gpu_count() < 2:
+        return [environment]
+    return [{**environment, "CUDA_VISIBLE_DEVICES": name.strip()} for name in names]
