@@ -8,6 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+import aiohttp
 import discord
 
 from bot import wording
@@ -27,6 +28,8 @@ SWEEP_SECONDS = 1.0
 RESYNC_SECONDS = 15.0
 """Pub/sub may lose a word; every open job is looked at this often."""
 NOBODY = discord.AllowedMentions.none()
+UNREACHED = (discord.HTTPException, aiohttp.ClientError, OSError)
+"""Discord said no, or did not say anything (which is no HTTPException)."""
 
 
 class Shown:
@@ -79,7 +82,7 @@ class Board:
                     reference=_reference(job),  # type: ignore[arg-type]
                     silent=True,
                 )
-            except discord.HTTPException as error:
+            except UNREACHED as error:
                 log.warning("no status message: %s", error)
                 return None
             shown.text, shown.at = text, time.monotonic()
@@ -94,7 +97,7 @@ class Board:
                 return
             try:
                 await message.edit(content=wording.settled(job, link), view=None, allowed_mentions=NOBODY)
-            except discord.HTTPException as error:
+            except UNREACHED as error:
                 log.info("status message not settled: %s", error)
 
     async def listen(self) -> None:
@@ -157,7 +160,7 @@ class Board:
                 return
             try:
                 await message.edit(content=text, allowed_mentions=NOBODY)
-            except discord.HTTPException as error:
+            except UNREACHED as error:
                 log.info("status message not edited: %s", error)
             shown.text, shown.at = text, time.monotonic()
 

@@ -6,11 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+import aiohttp
 import discord
 from arq.connections import ArqRedis
 from discord import app_commands
 from discord.ext.commands import AutoShardedBot, Cog, when_mentioned
+from discord.gateway import DiscordWebSocket
 from discord.http import Route
+from yarl import URL
 
 from bot.board import Board
 from bot.buttons import BUTTONS
@@ -97,12 +100,18 @@ class Zoetrope(AutoShardedBot):
 
     async def setup_hook(self) -> None:
         """Register commands and buttons, then start to listen, edit and deliver."""
+        await self._find_gateway()
         for cog in self._cog_classes:
             await self.add_cog(cog(self))  # type: ignore[call-arg]
         self.add_dynamic_items(*BUTTONS)
         await self._register_commands()
         for chore in (self.board.listen, self.board.sweep, self._deliver, self._reconcile):
             self._chores.append(asyncio.create_task(chore(), name=chore.__name__))
+
+    async def _find_gateway(self) -> None:
+        """After a lost session the library connects to a fixed address without asking; let it be the right one."""
+        _, url, _ = await self.http.get_bot_gateway()
+        DiscordWebSocket.DEFAULT_GATEWAY = URL(url)
 
     async def _register_commands(self) -> None:
         if not self.settings.guilds:
@@ -167,7 +176,7 @@ class Zoetrope(AutoShardedBot):
                 await interaction.followup.send(sentence, ephemeral=True)
             else:
                 await interaction.response.send_message(sentence, ephemeral=True)
-        except discord.HTTPException as lost:
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as lost:
             log.warning("the answer did not arrive: %s", lost)
 
     async def close(self) -> None:

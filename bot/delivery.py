@@ -179,7 +179,7 @@ class Delivery:
             room = await person.create_dm()
             attached = [discord.File(io.BytesIO(data), filename=file.name) for file, data in files]
             return await room.send(text, files=attached, nonce=job.id)
-        except discord.DiscordServerError:
+        except (discord.DiscordServerError, discord.RateLimited):
             raise
         except discord.HTTPException as error:
             log.error("nobody can be told how it ended: %s", error)

@@ -73,7 +73,7 @@ def final(job: Job) -> str:
     if isinstance(job.outcome, Rendered):
         facts = [str(fact) for fact in job.outcome.facts.values()]
         line = " · ".join([f"**{step.system}**", *facts, f"seed {step.seed}", f"{job.outcome.seconds:.1f} s"])
-        return f"{person} {line}{notes([*job.submission.said, *job.outcome.said])}"
+        return f"{person} {line}{notes(job.outcome.said)}"
     if isinstance(job.outcome, Failed):
         return f"⚠️ {person} {sentence(job.outcome)}"
     return f"✖️ {person} Your **{step.system}** was cancelled."

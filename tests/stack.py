@@ -146,6 +146,12 @@ class Stack:
             assert self.worker.process.returncode is None, self.worker.text()
             await asyncio.sleep(0.05)
 
+    async def readvertised(self) -> None:
+        """Wait until the worker has looked at its folder of models again."""
+        for key in [*await self.redis.keys("zoetrope:worker:*"), *await self.redis.keys("zoetrope:known:*")]:
+            await self.redis.delete(key)
+        await self.worker_ready()
+
     async def restart_bot(self) -> None:
         """Start the bot again after it was killed, and wait until it is ready."""
         times = len(self.bot.lines("ready as"))
