@@ -38,6 +38,8 @@ class Shown:
     def __init__(self) -> None:
         self.text = ""
         self.at = 0.0
+        self.lost = False
+        """The message or its channel is out of reach: no use in trying again."""
         self.lock = asyncio.Lock()
 
 
@@ -153,7 +155,7 @@ class Board:
         shown = self._shown.setdefault(job.id, Shown())
         text = wording.status(job, await self.queue.place(job.id)) + wording.notes(job.submission.said)
         message = self.message(job)
-        if text == shown.text or message is None:
+        if text == shown.text or message is None or shown.lost:
             return
         async with shown.lock:
             if job.id not in self._shown:  # settled meanwhile
@@ -162,6 +164,7 @@ class Board:
                 await message.edit(content=text, allowed_mentions=NOBODY)
             except UNREACHED as error:
                 log.info("status message not edited: %s", error)
+                shown.lost = isinstance(error, discord.NotFound | discord.Forbidden)
             shown.text, shown.at = text, time.monotonic()
 
 

@@ -43,6 +43,14 @@ POLL_SECONDS = 0.2
 TOO_LARGE = 40005
 UNKNOWN_CHANNEL, MISSING_ACCESS, MISSING_PERMISSIONS = 10003, 50001, 50013
 AUTOMOD = (200000, 200001)
+SHRINKS = 5
+"""How often a file is made smaller before it is given up; each time by half at least."""
+
+
+class TakesNoFile(Failure):
+    """The channel refuses the file however small."""
+
+    code = "takes_no_file"
 
 
 class Delivery:
@@ -125,9 +133,9 @@ class Delivery:
         Raises:
             Failure: it cannot be made small enough.
         """
-        files = await self._load(job)
-        note = ""
-        while True:
+        originals = await self._load(job)
+        files, note = originals, ""
+        for _ in range(SHRINKS):
             try:
                 return await self._send(job, wording.final(job) + note, files)
             except discord.HTTPException as error:
@@ -136,8 +144,9 @@ class Delivery:
             largest = max(len(data) for _, data in files)
             limit = await self.uploads.refused(job.submission.channel.guild_id, largest)
             log.warning("a file of %d bytes was too large; now at most %d", largest, limit)
-            files = [(file, await _fitted(file, data, limit)) for file, data in files]
-            note = wording.notes([]) or f"\n-# {say('smaller_for_channel')}"
+            files = [(file, await _fitted(file, data, limit)) for file, data in originals]
+            note = f"\n-# {say('smaller_for_channel')}"
+        raise TakesNoFile()
 
     async def _load(self, job: Job) -> list[tuple[ResultFile, bytes]]:
         if not isinstance(job.outcome, Rendered):

@@ -24,9 +24,9 @@ class Uploads:
         return min(documented, int(learnt)) if learnt else documented
 
     async def refused(self, guild_id: str | None, size_bytes: int) -> int:
-        """A file of this size was too large: the limit to try next, which is remembered."""
+        """A file of this size was too large: the limit to try next, always smaller than it, which is remembered."""
         fallback = round(FALLBACK_MIB * MIB)
-        limit = fallback if size_bytes > fallback else max(MIB // 4, size_bytes // 2)
+        limit = fallback if size_bytes > fallback else size_bytes // 2
         await self.redis.set(_key(guild_id), limit, ex=KEEP_SECONDS)
         return limit
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from console import doctor as doctor_page
+from console import models as models_page
 from console.exits import CANNOT_START
 from console.settings import Settings
 from jobs import logs
@@ -22,6 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models_page.app, name="models", help="Checkpoints: which there are, fetch them, check them.")
+app.command(name="doctor", help="Look at everything that must be right, and say what to do where it is not.")(doctor_page.doctor)
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 

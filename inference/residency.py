@@ -1,4 +1,4 @@
-"""Who may lie in GPU memory. One rule: a budget in bytes and a hold count for each network, least recently used out first.
+"""Who may lie in GPU memory. One rule: a budget in bytes, a hold count for each network, least recently used out first.
 
 A network lies on the device, in main memory, or nowhere. Whoever needs one holds it for as long as it computes; what
 nobody holds makes way, from the device to main memory and from there to nothing, until the budgets hold again.

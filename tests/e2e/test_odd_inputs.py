@@ -73,7 +73,7 @@ async def test_html_instead_of_a_picture(room: Room) -> None:
 
 async def test_a_redirect_off_the_cdn_is_not_followed(room: Room) -> None:
     elsewhere = room.server.upload("bait.png", room.picture().data, evil=True)
-    upload = room.server.upload("picture.png", b"", declared_size=300, redirect_to=elsewhere.url)
+    upload = room.server.upload("picture.png", b"", declared_size=300, serve="redirect", redirect_to=elsewhere.url)
 
     await assert_refused(room, await room.slash("parallax", image=upload), opening("not_from_discord"))
     assert elsewhere.fetched == 0
