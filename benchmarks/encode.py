@@ -23,7 +23,7 @@ from media.gif import encode_gif
 from media.probe import probe, rgb
 from media.video import encode_mp4
 
-WIDTH, HEIGHT, NUM_FRAMES, FPS = 768, 432, 24, 12
+WIDTH, HEIGHT, NUM_FRAMES, FPS = 640, 352, 20, 12
 PLENTY = 10**9
 
 
