@@ -1,0 +1,52 @@
+"""How far everything in a picture is: Depth Anything V2 (Yang et al. 2024), as transformers carries it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation
+
+from inference.systems.base import Place
+from inference.systems.parallax.relief import Field, normalised
+from inference.systems.parallax.weights import DEPTH
+
+LONGEST_ASPECT = 3
+"""A longer picture is squeezed for the network, which would otherwise be given a strip of a few patches."""
+WORKING_BYTES = 10**9
+"""Beside the weights, for 518 × 1554 pixels in float32."""
+
+
+class Depth:
+    """The network of one place, loaded when it is first asked."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.folder = place.models / DEPTH.name
+
+    def disparity(self, picture: Image.Image) -> Field | None:
+        """0 for the farthest … 1 for the nearest, `[h, w]` at the network's resolution; None for a flat picture."""
+        processor: Any = AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
+        pixels = processor(images=_squeezed(picture), return_tensors="pt")["pixel_values"]
+        resident = self.place.residency.get(("parallax", DEPTH.name), lambda: _load(self.folder))
+        with self.place.residency.on_device(resident, WORKING_BYTES) as network, torch.inference_mode():
+            predicted = network(pixel_values=pixels.to(self.place.device)).predicted_depth[0]
+        return normalised(predicted.float().cpu().numpy())
+
+
+def _load(folder: Path) -> nn.Module:
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.max_depth is None:  # as older versions of transformers wrote it; the newer multiply by it
+        config.max_depth = 1
+    # Small, and depth decides where edges tear: always float32.
+    return AutoModelForDepthEstimation.from_pretrained(
+        folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32
+    ).eval()
+
+
+def _squeezed(picture: Image.Image) -> Image.Image:
+    width, height = picture.size
+    return picture.resize((min(width, LONGEST_ASPECT * height), min(height, LONGEST_ASPECT * width)), reducing_gap=2.0)
