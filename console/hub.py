@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -23,8 +23,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.file_download import http_get  # pyright: ignore[reportUnknownVariableType]
+from huggingface_hub.utils import build_hf_headers  # pyright: ignore[reportUnknownVariableType]
 
 from console.checksums import place_of, sha256_of
 from inference.weights import Layout, Weights
@@ -123,7 +123,7 @@ class Hub:
             )
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Generator[None]:
         """Nobody else fetches this checkpoint meanwhile.
 
         Raises:
@@ -178,7 +178,7 @@ class Hub:
         os.fsync(unfinished.fileno())
 
     @contextlib.contextmanager
-    def _sentences(self) -> Iterator[None]:
+    def _sentences(self) -> Generator[None]:
         """What the hub's answers mean for the owner."""
         again = f"python -m console models pull {self.weights.name}"
         try:

@@ -154,6 +154,10 @@ class JobQueue:
         kept = await self._run("status", job_id, message_id)
         return None if kept is None else kept.decode()
 
+    async def delivering(self, job_id: str) -> bool:
+        """Say that this end is being posted for the next `lease_seconds`; say it again while it is. False: nothing to post."""
+        return bool(await self._run("delivering", job_id, self._lease_ms))
+
     async def close(self, job_id: str, final_message: str | None) -> bool:
         """The channel has heard how it ended. True for the one caller that closed it."""
         return bool(await self._run("close", job_id, final_message or "", self.keep_seconds))

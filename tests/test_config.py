@@ -2,34 +2,20 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from bot.settings import DiscordSettings
-from console.settings import TABLES, Settings
+from console.settings import Settings
 from inference.settings import ModelSettings, SystemSettings
 from jobs.settings import BadSettings, LimitSettings, RedisSettings
+from tests.declared import DECLARED
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "config.toml").read_text("utf-8")
 KEY_LINE = re.compile(r"^(?:# )?([a-z_]+) = .+$")
-
-
-def fields(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every setting below `model`: its path, and its default as TOML would give it."""
-    defaults = model.model_construct().model_dump(mode="json")
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from fields(field.annotation, (*path, name))
-        else:
-            yield (*path, name), defaults[name]
-
-
-DECLARED = dict(pair for table in TABLES for pair in fields(table, (table.header,)))
 
 
 def lines_by_setting() -> dict[tuple[str, ...], int]:

@@ -31,7 +31,7 @@ from jobs.settings import RedisSettings, StoreSettings
 from tests.discord_server import LocalDiscord
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = (sys.executable, "-c", "import typer; from console.doctor import doctor; typer.run(doctor)")
+COMMAND = (sys.executable, "-m", "console", "doctor")
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,11 @@ elseif state == 'running' then
   announce(id)
   return 'recovered'
 end
-if redis.call('ZSCORE', DELIVERIES, 'deliver-' .. id) and redis.call('EXISTS', 'arq:job:deliver-' .. id) == 1 then return nil end
-hand_to_bot(id)
+-- Ended. A bot that died while posting left arq's in-progress mark, which would hide the delivery for many minutes.
+local posting = tonumber(redis.call('HGET', job_key(id), 'delivering_until_ms') or 0) > now_ms()
+local lined_up = redis.call('ZSCORE', DELIVERIES, 'deliver-' .. id) and redis.call('EXISTS', 'arq:job:deliver-' .. id) == 1
+local marked = redis.call('EXISTS', 'arq:in-progress:deliver-' .. id) == 1
+if posting or (lined_up and not marked) then return nil end
+redis.call('DEL', 'arq:in-progress:deliver-' .. id)
+if not lined_up then hand_to_bot(id) end
 return 'delivery'

@@ -1,0 +1,44 @@
+"""Which systems can render, and with what."""
+
+from pathlib import Path
+
+from console.checks import Check
+from inference.settings import SystemSettings
+from inference.systems import ROOMS
+from jobs.workers import best_system
+
+PULL = "python -m console models pull"
+
+
+def checkpoints(models: Path, systems: SystemSettings) -> list[Check]:
+    """One line for each system, and the one that `/animate` takes."""
+    found: dict[str, tuple[str, ...]] = {}
+    checks: list[Check] = []
+    for name, room in ROOMS.items():
+        options = getattr(systems, name).model_dump()
+        installed = room.installed(models, options)
+        if installed is not None:
+            found[name] = installed
+        checks.append(_system(name, installed, enabled=options["enabled"]))
+    return [*checks, _front_door(found)]
+
+
+def _system(name: str, installed: tuple[str, ...] | None, *, enabled: bool) -> Check:
+    room = ROOMS[name]
+    if not enabled:
+        return Check(name, "ok", f"switched off (systems.{name}.enabled)")
+    if installed:
+        return Check(name, "ok", ", ".join(installed))
+    pull = f"{PULL} {room.weights[0].name}" if room.weights else ""
+    if installed is None:
+        return Check(name, "warn", "no checkpoint is installed", f"To offer it: {pull}")
+    return Check(name, "ok", "works without a checkpoint" + (f"; better with one: {pull}" if pull else ""))
+
+
+def _front_door(found: dict[str, tuple[str, ...]]) -> Check:
+    best = best_system(found)
+    if best is None:
+        return Check(
+            "systems", "fail", "none can render", "Set `enabled = true` under [systems.parallax], which needs no files."
+        )
+    return Check("systems", "ok", f"/animate takes {best.name()}")
