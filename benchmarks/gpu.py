@@ -3,8 +3,8 @@
     python -m benchmarks.gpu >> benchmarks/RESULTS.md     # full size, random weights, needs CUDA
     python -m benchmarks.gpu --tiny                       # a toy on the CPU: proves the script, measures nothing
 
-Speed does not depend on what the weights are, so they are random and nothing has to be downloaded. Both runs use the same
-networks, one after the other in one process, each once to warm up and once for the clock.
+Speed does not depend on what the weights are, so they are random and nothing has to be downloaded. Both runs use the
+same networks, one after the other in one process, each once to warm up and once for the clock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from inference.systems.svd.loader import (
     BUILD,
     SCHEDULER,
     NetworkName,
-    build_image_encoder,
     configs_of,
     follow_original,
     scheduler_of,
@@ -85,9 +84,7 @@ class Bench:
         network = BUILD[name](config).to_empty(device=self.device)
         if name == "image_encoder":
             embeddings = cast(Any, network).vision_model.embeddings
-            embeddings.position_ids = cast(Any, build_image_encoder(config)).vision_model.embeddings.position_ids.to(
-                self.device
-            )
+            embeddings.position_ids[0] = torch.arange(embeddings.num_positions)
         for parameter in network.parameters():
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             parameter.data.normal_(std=fan_in**-0.5)
@@ -176,7 +173,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, side: int) -> float:
         _wait(device)
         start = time.perf_counter()
         for _ in range(repeats):
-            left @ right
+            torch.mm(left, right)
         _wait(device)
         best = max(best, 2 * side**3 * repeats / (time.perf_counter() - start) / 1e12)
     return best

@@ -8,6 +8,7 @@ record is closed by whoever gets there first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import random
@@ -28,7 +29,7 @@ from bot.buttons import under_result
 from bot.uploads import Uploads
 from jobs import logs
 from jobs.errors import Failure, new_incident
-from jobs.queue import DELIVERIES, JobQueue, NoSuchJob, deserialize, serialize
+from jobs.queue import DELIVERIES, REDIS_AWAY, JobQueue, deserialize, serialize
 from jobs.record import Failed, Job, Rendered, ResultFile
 from jobs.texts import say
 from media.store import MediaStore
@@ -62,6 +63,7 @@ class Delivery:
         self.store = store
         self.board = board
         self.uploads = uploads
+        self._posting: set[str] = set()
 
     def consumer(self, redis: ArqRedis) -> Worker:
         """arq's consumer of deliveries, to run inside the bot's loop."""
@@ -79,16 +81,28 @@ class Delivery:
     async def deliver(self, context: Mapping[str, Any], job_id: str) -> None:
         """arq's function: see that the channel hears once how the job ended."""
         logs.job_id.set(job_id)
-        try:
-            job = await self.queue.job(job_id)
-        except NoSuchJob:
+        if job_id in self._posting or not await self.queue.delivering(job_id):
             return
-        if job.outcome is None or job.final_message or job.state == "closed":
-            return
+        self._posting.add(job_id)
+        keeper = asyncio.create_task(self._keep(job_id))
         try:
-            message = await self._post(job, tries=int(context["job_try"]))
-        except (discord.DiscordServerError, discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError) as error:
-            await self._later(job, int(context["job_try"]), error)
+            await self._deliver(await self.queue.job(job_id), int(context["job_try"]))
+        finally:
+            keeper.cancel()
+            self._posting.discard(job_id)
+
+    async def _keep(self, job_id: str) -> None:
+        """Hold the delivery while it is posted; a bot that dies lets go of it, and `reconcile` hands it on."""
+        while True:
+            await asyncio.sleep(self.queue.lease_seconds / 4)
+            with contextlib.suppress(*REDIS_AWAY):
+                await self.queue.delivering(job_id)
+
+    async def _deliver(self, job: Job, tries: int) -> None:
+        try:
+            message = await self._post(job, tries)
+        except (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError) as error:
+            await self._later(job, tries, error)  # 5xx, 429, silence; what is final was dealt with in `_post`
             return
         await self._close(job, message)
 

@@ -27,7 +27,7 @@ N = TypeVar("N", bound=nn.Module)
 
 
 class NetworkTooLarge(Failure):
-    """A network with its working memory does not fit, with everything else already out of the way."""
+    """A network's weights do not fit, with everything that nobody holds already out of the way."""
 
     code = "network_too_large"
 
@@ -91,10 +91,11 @@ class Residency:
 
         Args:
             resident: what `get` gave.
-            working_bytes: memory that the computation needs beside the weights; other networks make way for it too.
+            working_bytes: about what the computation needs beside the weights. Other networks make way for it too; an
+                estimate is no reason to refuse, so where it is still too much, torch finds out.
 
         Raises:
-            NetworkTooLarge: it does not fit even when everything that nobody holds is out of the way.
+            NetworkTooLarge: the weights do not fit even when everything that nobody holds is out of the way.
         """
         resident.holds += 1
         resident.used = next(self._clock)
@@ -133,14 +134,14 @@ class Residency:
 
     def _admit(self, resident: Resident[nn.Module], working_bytes: int) -> None:
         self._readopt(resident)
-        need = working_bytes + (0 if resident.on_device else resident.num_bytes)
+        arriving = 0 if resident.on_device else resident.num_bytes
         for idle in self._idle(on_device=True):
-            if self.used_vram_bytes + need <= self.vram_bytes:
+            if self.used_vram_bytes + arriving + working_bytes <= self.vram_bytes:
                 break
             self._send_to_ram(idle)
-        if self.used_vram_bytes + need > self.vram_bytes:
+        if arriving and self.used_vram_bytes + arriving > self.vram_bytes:
             raise NetworkTooLarge(
-                needed_gb=round((self.used_vram_bytes + need) / GIGABYTE, 1),
+                needed_gb=round((self.used_vram_bytes + arriving) / GIGABYTE, 1),
                 budget_gb=round(self.vram_bytes / GIGABYTE, 1),
             )
         if not resident.on_device:

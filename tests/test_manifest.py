@@ -15,6 +15,7 @@ from inference.systems.svd.loader import (
     Checkpoint,
     NetworkName,
     TensorFile,
+    build_unet,
     check,
     configs_of,
     expected_shapes,
@@ -86,7 +87,7 @@ def test_the_single_file_becomes_the_same_three_networks() -> None:
 def test_the_sizes_told_from_shapes_are_the_published_ones() -> None:
     """The sizes that leave no trace in a shape, too: heads, training area."""
     configs = as_file(manifest("svd")).configs
-    defaults = BUILD["unet"](PUBLISHED["unet"]).config
+    defaults = build_unet(PUBLISHED["unet"]).config
 
     for key, value in configs["unet"].items():
         assert _lists(value) == _lists(defaults[key]), key

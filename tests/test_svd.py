@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import StableVideoDiffusionPipeline
+from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import StableVideoDiffusionPipeline
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -40,14 +39,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_svd(folder)
     return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(2, before))
-    yield
-    torch.set_num_threads(before)
 
 
 def system(models: Path, **options: Any) -> StableVideoDiffusion:
@@ -139,7 +130,7 @@ def run_diffusers(pipeline: StableVideoDiffusionPipeline, asked: SvdRequest, sti
     assert asked.min_guidance_scale is not None
     assert asked.max_guidance_scale is not None
     width, height = pictures.clip_size(pictures.closest_shape(still.size), sample_size=12)
-    return pipeline(
+    made: Any = pipeline(
         pictures.crop(still, (width, height)),
         width=width,
         height=height,
@@ -151,7 +142,8 @@ def run_diffusers(pipeline: StableVideoDiffusionPipeline, asked: SvdRequest, sti
         noise_aug_strength=asked.noise_aug_strength,
         generator=torch.Generator("cpu").manual_seed(asked.seed),
         **ways,
-    ).frames[0]
+    )
+    return made.frames[0]
 
 
 def test_both_published_layouts_give_the_same_frames(tmp_path: Path) -> None:

@@ -158,11 +158,11 @@ def vae(case: Case) -> Iterable[Check]:
     network = build_vae(sizes.config())
     filled(network, case.weights, names, prefix="vae.")
     image, z = case.inputs["image"], case.inputs["z"]
-    posterior = network.encode(image).latent_dist
+    [posterior] = network.encode(image, return_dict=False)
     yield Check("moments", posterior.parameters, case.tolerance)
     still = torch.zeros_like(image)
     yield Check("mode", sampling.encode_picture(network, image, still, strength=0.0), case.tolerance)
-    scaled = z[None] * network.config.scaling_factor
+    scaled = z[None] * network.config["scaling_factor"]
     for name in case.outputs.keys() - {"moments", "mode"}:
         chunk_size = {"frames": len(z), "frames_one_by_one": 1}.get(name) or int(name.removeprefix("frames_chunk"))
         yield Check(name, torch.cat(list(sampling.decode(network, scaled, chunk_size))), case.tolerance)

@@ -1,0 +1,17 @@
+"""Small random checkpoints of every system, in exactly the published layouts and names.
+
+`python -m tests.tiny_models DIR` writes them; `DIR` can then serve as `models.dir`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.tiny_models.svd import write_svd
+
+WRITERS: tuple[Callable[[Path], None], ...] = (write_svd,)
+
+
+def write_all(folder: Path) -> None:
+    """One folder for each checkpoint, by its name."""
+    for write in WRITERS:
+        write(folder)
