@@ -25,9 +25,7 @@ async def asked_by(bot: Zoetrope, interaction: discord.Interaction) -> Asked:
     in_dm = interaction.guild_id is None
     return Asked(
         id=str(interaction.id),
-        requester=Person(
-            id=str(interaction.user.id), name=_plain(interaction.user), locale=str(interaction.locale)
-        ),
+        requester=Person(id=str(interaction.user.id), name=_plain(interaction.user), locale=str(interaction.locale)),
         channel=Channel(
             id=str(interaction.channel_id),
             guild_id=str(interaction.guild_id) if interaction.guild_id else None,

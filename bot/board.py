@@ -148,7 +148,7 @@ class Board:
             self._shown.pop(job_id, None)
         except REDIS_AWAY:
             self._dirty.add(job_id)
-        except Exception:  # noqa: BLE001 - one message's trouble is not the board's
+        except Exception:
             log.exception("status message not refreshed")
 
     async def _edit(self, job: Job) -> None:
@@ -191,7 +191,9 @@ async def find_final(channel: Messageable, job: Job, me: int) -> discord.Message
 
     Every final message of ours carries a button with the job's id.
     """
-    async for message in channel.history(limit=100, after=discord.Object(int(job.status_message)) if job.status_message else None):
+    async for message in channel.history(
+        limit=100, after=discord.Object(int(job.status_message)) if job.status_message else None
+    ):
         if message.author.id == me and f"zt:again:{job.id}" in _custom_ids(message):
             return message
     return None
@@ -199,4 +201,9 @@ async def find_final(channel: Messageable, job: Job, me: int) -> discord.Message
 
 def _custom_ids(message: discord.Message) -> set[str]:
     rows = [row for row in message.components if isinstance(row, discord.ActionRow)]
-    return {child.custom_id for row in rows for child in row.children if isinstance(child, discord.Button) and child.custom_id}
+    return {
+        child.custom_id
+        for row in rows
+        for child in row.children
+        if isinstance(child, discord.Button) and child.custom_id
+    }

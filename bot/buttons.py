@@ -34,9 +34,7 @@ class JobButton(DynamicItem[discord.ui.Button[Any]], template=r"zt:never"):
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         custom_id = f"zt:{self.action}:{job_id}"
-        super().__init__(
-            discord.ui.Button(label=self.label, emoji=self.emoji, style=self.style, custom_id=custom_id)
-        )
+        super().__init__(discord.ui.Button(label=self.label, emoji=self.emoji, style=self.style, custom_id=custom_id))
 
     @classmethod
     async def from_custom_id(  # type: ignore[override]

@@ -32,8 +32,8 @@ from jobs.errors import Failure, new_incident
 from jobs.queue import DELIVERIES, REDIS_AWAY, JobQueue, deserialize, serialize
 from jobs.record import Failed, Job, Rendered, ResultFile
 from jobs.texts import say
-from media.store import MediaStore
 from media.probe import reencode
+from media.store import MediaStore
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,9 @@ class TakesNoFile(Failure):
 class Delivery:
     """Posts what ended."""
 
-    def __init__(self, client: discord.Client, queue: JobQueue, store: MediaStore, board: Board, uploads: Uploads) -> None:
+    def __init__(
+        self, client: discord.Client, queue: JobQueue, store: MediaStore, board: Board, uploads: Uploads
+    ) -> None:
         self.client = client
         self.queue = queue
         self.store = store
@@ -116,7 +118,7 @@ class Delivery:
             log.error("given up after %d tries: %s", tries, error)
             await self.queue.close(job.id, None)
             return
-        seconds = min(2.0**min(tries, 8), 300.0) * random.uniform(0.7, 1.3)
+        seconds = min(2.0 ** min(tries, 8), 300.0) * random.uniform(0.7, 1.3)
         log.warning("try %d failed (%s: %s); again in %.0f s", tries, type(error).__name__, error, seconds)
         raise Retry(defer=seconds)
 
@@ -176,7 +178,10 @@ class Delivery:
             view=under_result(job),
             nonce=job.id,
             allowed_mentions=discord.AllowedMentions(
-                everyone=False, roles=False, users=[discord.Object(int(job.submission.requester.id))], replied_user=False
+                everyone=False,
+                roles=False,
+                users=[discord.Object(int(job.submission.requester.id))],
+                replied_user=False,
             ),
             **replied,  # type: ignore[arg-type]
         )
@@ -185,7 +190,11 @@ class Delivery:
         """The channel does not take it: tell the requester alone, with the clip where that may be."""
         if error.code in AUTOMOD:
             return await self._tell(job, say("automod"), [])
-        reasons = {UNKNOWN_CHANNEL: "it is gone", MISSING_ACCESS: "I cannot see it", MISSING_PERMISSIONS: "I may not post there"}
+        reasons = {
+            UNKNOWN_CHANNEL: "it is gone",
+            MISSING_ACCESS: "I cannot see it",
+            MISSING_PERMISSIONS: "I may not post there",
+        }
         if error.code in reasons or isinstance(error, discord.Forbidden):
             reason = reasons.get(error.code, "Discord forbids it")
             if isinstance(job.outcome, Rendered):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import discord
 
 from bot.download import Downloads
-from jobs.errors import Refusal
+from jobs.errors import Note, Refusal
 from jobs.queue import JobQueue
 from jobs.recipe import Output, Recipe, Source
-from jobs.record import Channel, Job, Person, Said, Submission
+from jobs.record import Channel, Job, Person, Submission
 from jobs.requests import BY_SYSTEM, REQUESTS, Brief, Request
 from jobs.settings import LimitSettings
 from jobs.workers import Workers, best_system
@@ -63,7 +63,7 @@ class Choice:
     """The system that the front door chose, and what to say about it."""
 
     request: Request
-    said: tuple[Said, ...] = ()
+    said: tuple[Note, ...] = ()
 
 
 class Intake:
@@ -94,9 +94,9 @@ class Intake:
         kind = BY_SYSTEM[system] if system else best_system(await self.workers.installed())
         if kind is None:
             raise NoSystem()
-        said = () if system else (Said(code="chosen_for_you", facts={"system": kind.name()}),)
+        said = () if system else (Note(code="chosen_for_you", facts={"system": kind.name()}),)
         if brief.prompt and not kind.reads_prompt:
-            said = (*said, Said(code="prompt_unread", facts={"system": kind.name()}))
+            said = (*said, Note(code="prompt_unread", facts={"system": kind.name()}))
         return Choice(kind.from_brief(brief), said)
 
     async def accept(
@@ -105,7 +105,7 @@ class Intake:
         request: Request,
         attachments: Mapping[str, discord.Attachment],
         output: Output,
-        said: Sequence[Said] = (),
+        said: Sequence[Note] = (),
     ) -> Job:
         """Check everything, fetch and store the pictures, and put the job into the line.
 
@@ -121,7 +121,7 @@ class Intake:
             for name, picture in pictures.items()
         }
         if any(picture.animated for picture in pictures.values()):
-            said = (*said, Said(code="first_frame"))
+            said = (*said, Note(code="first_frame"))
         return await self._enqueue(asked, Recipe(sources=sources, steps=(request,), output=output), said)  # type: ignore[arg-type]
 
     async def again(self, asked: Asked, job: Job) -> Job:
@@ -153,7 +153,7 @@ class Intake:
         async with self._decoders:
             return await asyncio.to_thread(read_picture, data, self.picture_limits)
 
-    async def _enqueue(self, asked: Asked, recipe: Recipe, said: Sequence[Said]) -> Job:
+    async def _enqueue(self, asked: Asked, recipe: Recipe, said: Sequence[Note]) -> Job:
         submission = Submission(
             id=asked.id,
             recipe=recipe,

@@ -21,7 +21,9 @@ class DiscordSettings(Table, header="discord"):
         default=("https://cdn.discordapp.com", "https://media.discordapp.net"),
         description="origins from which pictures may be downloaded",
     )
-    guilds: tuple[int, ...] = Field(default=(), description="register commands in these servers alone; empty: everywhere")
+    guilds: tuple[int, ...] = Field(
+        default=(), description="register commands in these servers alone; empty: everywhere"
+    )
     message_content: Literal["auto", "on", "off"] = Field(
         default="auto", description="the message-content intent; auto: used where the developer portal allows it"
     )
@@ -33,6 +35,7 @@ class DiscordSettings(Table, header="discord"):
     def read(cls, config: Mapping[str, Any] | None = None) -> Self:
         """As every table; `DISCORD_TOKEN`, the name that hosts and guides use, counts as the token too."""
         settings = super().read(config)
-        if settings.token.get_secret_value():
+        token = os.environ.get("DISCORD_TOKEN")
+        if not token or os.environ.get("ZOETROPE_DISCORD__TOKEN"):
             return settings
-        return settings.model_copy(update={"token": SecretStr(os.environ.get("DISCORD_TOKEN", ""))})
+        return settings.model_copy(update={"token": SecretStr(token)})

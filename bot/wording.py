@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from jobs.record import Failed, Job, JobPlace, Rendered, Said, State
+from jobs.errors import Note
+from jobs.record import Failed, Job, JobPlace, Rendered, State
 from jobs.texts import say
 
 BAR_CELLS = 16
@@ -23,7 +24,7 @@ def bar(step: int, total: int) -> str:
     return "▰" * done + "▱" * (BAR_CELLS - done)
 
 
-def notes(said: Iterable[Said]) -> str:
+def notes(said: Iterable[Note]) -> str:
     """What a person should still know, one small line each."""
     return "".join(f"\n-# {say(note.code, note.facts)}" for note in said)
 

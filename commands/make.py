@@ -13,11 +13,11 @@ from bot.client import Zoetrope
 from bot.intake import Asked
 from commands.options import Options, attached, bounds, offered, parse, slash_command
 from commands.pictures import NoPicture, pictures_in
-from jobs.errors import Refusal
+from jobs.errors import Note, Refusal
 from jobs.recipe import Output
+from jobs.record import Job
 from jobs.requests import REQUESTS, Brief, Request
 from jobs.workers import best_system
-from jobs.record import Job, Said
 
 SYSTEMS = tuple(request.name() for request in REQUESTS)
 SystemName = Literal[SYSTEMS]  # type: ignore[valid-type]
@@ -58,7 +58,7 @@ class Make(Cog):
         return slash_command("animate", "Make a picture move.", (Brief, Output), handle, extra)
 
     async def _start(
-        self, interaction: discord.Interaction, request: Request, options: Options, said: Sequence[Said] = ()
+        self, interaction: discord.Interaction, request: Request, options: Options, said: Sequence[Note] = ()
     ) -> None:
         pictures = {name: value for name, value in options.items() if isinstance(value, discord.Attachment)}
         asked = await asked_by(self.bot, interaction)
@@ -77,10 +77,7 @@ class Make(Cog):
 def _named(model: type[Brief] | type[Request], options: Options) -> dict[str, Any]:
     """Options as the model takes them: an attachment by the name under which the recipe will know it."""
     fields = offered(model)
-    return {
-        key: key if key in fields and attached(fields[key]) else value
-        for key, value in options.items()
-    }
+    return {key: key if key in fields and attached(fields[key]) else value for key, value in options.items()}
 
 
 class AnimateForm(Modal):
@@ -125,9 +122,7 @@ def _system_select(installed: dict[str, tuple[str, ...]]) -> Select[Any]:
     best = best_system(installed)
     preferred = best.name() if best else REQUESTS[0].name()
     options = [
-        discord.SelectOption(
-            label=kind.name(), description=first_line(kind)[:100], default=kind.name() == preferred
-        )
+        discord.SelectOption(label=kind.name(), description=first_line(kind)[:100], default=kind.name() == preferred)
         for kind in REQUESTS
         if kind.name() in installed or not installed
     ]

@@ -15,9 +15,8 @@ from bot.client import Zoetrope, sentence_for
 from commands.options import attached, offered, parse
 from commands.pictures import NoPicture, pictures_in
 from jobs import logs
-from jobs.errors import Refusal
+from jobs.errors import Note, Refusal
 from jobs.recipe import Output
-from jobs.record import Said
 from jobs.requests import BY_SYSTEM, REQUESTS, Brief, Request
 from jobs.workers import best_system
 
@@ -96,7 +95,9 @@ def request_from(brief: Brief, values: dict[str, str], kind: type[Request]) -> R
         Refusal: an option is not this system's, or its value does not fit.
     """
     base = kind.from_brief(brief).model_dump()
-    own = {name: value for name, value in values.items() if name in kind.model_fields and name not in Brief.model_fields}
+    own = {
+        name: value for name, value in values.items() if name in kind.model_fields and name not in Brief.model_fields
+    }
     strange = [name for name in values if name not in _known(kind.name())]
     if strange:
         raise UnknownOption(option=strange[0], known=", ".join(sorted(_known(kind.name()))))
@@ -135,7 +136,7 @@ class Mention(Cog):
         system, values = read_options(message.content, None)
         brief = parse(Brief, values)
         output = parse(Output, values)
-        said: tuple[Said, ...] = ()
+        said: tuple[Note, ...] = ()
         if system is None:
             choice = await self.bot.intake.choose(brief, _system_of(values) or None)
             system, said = choice.request.system, choice.said
@@ -148,11 +149,11 @@ class Mention(Cog):
         request: Request,
         pictures: Sequence[discord.Attachment],
         output: Output,
-        said: tuple[Said, ...],
+        said: tuple[Note, ...],
     ) -> None:
         most = self.bot.limits.pictures_per_message
         if len(pictures) > most:
-            said = (*said, Said(code="too_many_pictures", facts={"most": most, "count": len(pictures)}))
+            said = (*said, Note(code="too_many_pictures", facts={"most": most, "count": len(pictures)}))
         for index, picture in enumerate(pictures[:most]):
             asked = replace(await asked_in(self.bot, message, index))
             step = request if index == 0 else request.again()

@@ -25,16 +25,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_page.app, name="models", help="Checkpoints: which there are, fetch them, check them.")
-app.command(name="doctor", help="Look at everything that must be right, and say what to do where it is not.")(doctor_page.doctor)
+app.command(name="doctor", help="Look at everything that must be right, and say what to do where it is not.")(
+    doctor_page.doctor
+)
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+
+
+def _complain(error: Exception) -> None:
+    """One sentence, its brackets as they are."""
+    errors.print(str(error), style="red", markup=False)
 
 
 def _settings() -> Settings:
     try:
         return Settings.read()
     except BadSettings as error:
-        errors.print(f"[red]{error}[/red]")
+        _complain(error)
         raise typer.Exit(CANNOT_START) from None
 
 
@@ -56,47 +63,47 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the MP4 and the GIF.")] = Path("out"),
 ) -> None:
     """Animate one picture without Discord: own Redis, a real worker, the real queue."""
-    from console.demo import DemoFailed, run_demo  # noqa: PLC0415 - scikit-image is only needed here
+    from console.demo import DemoFailed, run_demo
 
     _log("demo")
     _settings()
     try:
         _run(run_demo(image, system, out, console))
     except DemoFailed as failure:
-        errors.print(f"[red]{failure}[/red]")
+        _complain(failure)
         raise typer.Exit(1) from None
 
 
 @app.command()
 def up() -> None:
     """Everything on this machine: Redis unless one is configured, the bot, one worker for each GPU."""
-    from console.up import CannotStart, run_everything  # noqa: PLC0415
+    from console.up import CannotStart, run_everything
 
     _log("up")
     try:
         _run(run_everything(_settings()))
     except CannotStart as reason:
-        errors.print(f"[red]{reason}[/red]")
+        _complain(reason)
         raise typer.Exit(CANNOT_START) from None
 
 
 @app.command()
 def bot() -> None:
     """The bot alone; Redis and workers run elsewhere."""
-    from console.up import CannotStart, run_bot  # noqa: PLC0415
+    from console.up import CannotStart, run_bot
 
     _log("bot")
     try:
         _run(run_bot(_settings()))
     except CannotStart as reason:
-        errors.print(f"[red]{reason}[/red]")
+        _complain(reason)
         raise typer.Exit(CANNOT_START) from None
 
 
 @app.command()
 def worker() -> None:
     """One worker alone; needs no token."""
-    from inference.worker import main  # noqa: PLC0415 - the bot's image has no room for it
+    from inference.worker import main
 
     _log("worker")
     _settings()
@@ -106,7 +113,7 @@ def worker() -> None:
 @app.command()
 def health(what: Annotated[str, typer.Argument(help="bot or worker")]) -> None:
     """For healthchecks: exit 0 where the process of this container does its work."""
-    from console.health import healthy  # noqa: PLC0415
+    from console.health import healthy
 
     if not asyncio.run(healthy(what, _settings())):
         raise typer.Exit(1)

@@ -71,11 +71,19 @@ async def run_demo(picture: Path | None, system: str | None, out: Path, console:
                 await processes.end(worker)
     for one in made:
         console.print(f"[bold]{one.path}[/bold]  {one.text}")
-    console.print(f"Made in {time.monotonic() - begun:.1f} s. Next: README says how to put this into your Discord server.")
+    console.print(
+        f"Made in {time.monotonic() - begun:.1f} s. Next: README says how to put this into your Discord server."
+    )
 
 
 async def _submit(
-    picture: Path, system: str | None, url: str, folder: Path, worker: asyncio.subprocess.Process, out: Path, console: Console
+    picture: Path,
+    system: str | None,
+    url: str,
+    folder: Path,
+    worker: asyncio.subprocess.Process,
+    out: Path,
+    console: Console,
 ) -> list[Made]:
     redis = await connect(url)
     try:

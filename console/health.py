@@ -4,14 +4,14 @@ import socket
 
 from bot.client import ALIVE_KEY
 from console.settings import Settings
-from jobs.queue import REDIS_AWAY, connect
+from jobs.queue import DEFAULT_URL, REDIS_AWAY, connect
 from jobs.workers import Workers
 
 
 async def healthy(what: str, settings: Settings) -> bool:
     """Whether this host's bot or worker spoke lately."""
     try:
-        redis = await connect(settings.redis.url.get_secret_value(), retries=1)
+        redis = await connect(settings.redis.url.get_secret_value() or DEFAULT_URL, retries=1)
     except REDIS_AWAY:
         return False
     try:

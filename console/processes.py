@@ -49,7 +49,9 @@ async def end(process: asyncio.subprocess.Process, *, seconds: float = 15.0) -> 
         await process.wait()
 
 
-async def keep_running(module: str, arguments: Sequence[str], environment: Mapping[str, str], *, give_up: Sequence[int] = ()) -> int:
+async def keep_running(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], *, give_up: Sequence[int] = ()
+) -> int:
     """Start the process again whenever it ends, until cancelled; an exit code in `give_up` is returned instead."""
     pause = 1.0
     while True:

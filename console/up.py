@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import discord
 
@@ -15,10 +15,11 @@ from console.exits import CANNOT_START
 from console.processes import gpu_count, keep_running, without_token
 from console.redis_server import embedded_redis
 from console.settings import Settings
-from jobs.queue import JobQueue, connect
+from jobs.queue import DEFAULT_URL, JobQueue, connect
 from media.store import MediaStore
 
 log = logging.getLogger(__name__)
+
 
 class CannotStart(Exception):
     """One sentence for the owner."""
@@ -45,7 +46,7 @@ async def run_bot(settings: Settings) -> None:
     token = settings.discord.token.get_secret_value()
     if not token:
         raise CannotStart("There is no token. Set DISCORD_TOKEN; README says where to get one.")
-    url = settings.redis.url.get_secret_value() or "redis://localhost:6379/0"
+    url = settings.redis.url.get_secret_value() or DEFAULT_URL
     try:
         redis = await connect(url)
     except Exception as error:
@@ -100,7 +101,7 @@ async def run_everything(settings: Settings) -> None:
         await _until_told(_first_to_give_up(bot, workers))
 
 
-async def _first_to_give_up(bot: "asyncio.Future[int] | object", workers: list[object]) -> None:
+async def _first_to_give_up(bot: "asyncio.Future[int] | object", workers: Sequence[object]) -> None:
     tasks = [asyncio.ensure_future(one) for one in (bot, *workers)]  # type: ignore[arg-type]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -36,9 +36,8 @@ from inference.messages import (
 from inference.residency import Residency
 from inference.systems import ROOMS
 from inference.systems.base import Cancelled, Clip, Place, Sources, System
-from jobs.errors import Failure
+from jobs.errors import Failure, Note
 from jobs.recipe import Value
-from jobs.record import Said
 
 
 class OutOfMemory(Failure):
@@ -131,10 +130,10 @@ class Renderer:
         except Cancelled:
             return Stopped()
         except Failure as failure:
-            return CannotRender(reason=Said(code=failure.code, facts=failure.facts))
+            return CannotRender(reason=failure.note)
         except torch.cuda.OutOfMemoryError:
             self.residency.clear()
-            return CannotRender(reason=Said(code=OutOfMemory.code))
+            return CannotRender(reason=Note(code=OutOfMemory.code))
         except Exception as error:  # noqa: BLE001 - the child's one net: the parent must always get an answer
             return Broke(traceback=traceback.format_exc(), poisoned=_poisons(error))
         return Done()
@@ -159,7 +158,7 @@ class Renderer:
                 height=clip.height,
                 num_frames=clip.num_frames,
                 fps=clip.fps.as_integer_ratio(),
-                said=tuple(Said(code=note.code, facts=dict(note.facts)) for note in clip.notes),
+                said=clip.notes,
                 facts=clip.facts,
             )
         )
@@ -194,6 +193,9 @@ def _poisons(error: Exception) -> bool:
 
 def main() -> None:
     """Set up, say ready, then answer orders until the parent is gone."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is not installed is not fetched in the middle of a job
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     wire = Wire()
     orders = Orders(sys.stdin.buffer)
     setup = orders.next()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jobs.record import Job, ResultFile, Said
+from jobs.errors import Note
+from jobs.record import Job, ResultFile
 from media.frames import FrameSpool
 from media.gif import encode_gif
 from media.store import MediaStore
@@ -23,7 +24,7 @@ class Finisher:
         self.store = store
         self.scratch = scratch
 
-    async def finish(self, job: Job, spool: FrameSpool) -> tuple[tuple[ResultFile, ...], tuple[Said, ...]]:
+    async def finish(self, job: Job, spool: FrameSpool) -> tuple[tuple[ResultFile, ...], tuple[Note, ...]]:
         """The job's files, stored, and what was done to make them fit.
 
         Raises:
@@ -34,15 +35,14 @@ class Finisher:
         if len(kinds) > 1:
             budget = min(budget, REQUEST_BYTES // len(kinds))
         files: list[ResultFile] = []
-        said: list[Said] = []
+        said: list[Note] = []
         with TemporaryDirectory(dir=self.scratch, prefix="finish-") as folder:
             for kind in kinds:
                 path = Path(folder) / f"{_stem(job)}.{kind}"
                 encoded = await asyncio.to_thread(_encode, kind, spool, path, budget, _metadata(job))
                 digest = await self.store.put_file(path)
                 files.append(_result(path.name, digest, encoded))
-                notes = (Said(code=note.code, facts=note.facts) for note in encoded.notes)
-                said += [note for note in notes if note not in said]
+                said += [note for note in encoded.notes if note not in said]
         return tuple(files), tuple(said)
 
 

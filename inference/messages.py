@@ -11,9 +11,8 @@ from typing import IO, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from jobs.errors import Fact
+from jobs.errors import Fact, Note
 from jobs.recipe import Recipe, Value
-from jobs.record import Said
 
 HEADER = struct.Struct(">II")
 MAX_MESSAGE = 1 << 20
@@ -76,7 +75,7 @@ class ClipBegins(Value):
     height: int
     num_frames: int
     fps: tuple[int, int]
-    said: tuple[Said, ...] = ()
+    said: tuple[Note, ...] = ()
     facts: Mapping[str, Fact] = Field(default_factory=dict[str, Fact])
 
 
@@ -102,7 +101,7 @@ class CannotRender(Value):
     """Child: a reason that a person can read."""
 
     kind: Literal["cannot"] = "cannot"
-    reason: Said
+    reason: Note
 
 
 class Broke(Value):

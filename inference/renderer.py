@@ -26,9 +26,8 @@ from inference.messages import (
     from_child,
     packed,
 )
-from jobs.errors import Failure
+from jobs.errors import Failure, Note
 from jobs.recipe import Recipe, Value
-from jobs.record import Said
 from media.frames import FrameSpool
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class RenderBroke(Exception):
 class CannotBeRendered(Failure):
     """What the child said in words for people."""
 
-    def __init__(self, reason: Said) -> None:
+    def __init__(self, reason: Note) -> None:
         super().__init__(**reason.facts)
         self.reason = reason
 
@@ -157,7 +156,9 @@ class Renderer:
                     case ClipBegins():
                         clip = self._open_spool(message)
                     case OneFrame() if clip:
-                        clip.spool.append(np.frombuffer(payload, np.uint8).reshape(clip.spool.height, clip.spool.width, 3))
+                        clip.spool.append(
+                            np.frombuffer(payload, np.uint8).reshape(clip.spool.height, clip.spool.width, 3)
+                        )
                     case Done() if clip:
                         kept, clip = clip, None
                         return kept

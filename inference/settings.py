@@ -14,12 +14,18 @@ class ModelSettings(Table, header="models"):
 
     dir: Path = Field(default=Path("models"), description="folder of the checkpoints, one sub-folder each")
     cache: Path = Field(default=Path("data/cache"), description="scratch folder of the worker")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N"
+    )
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
         default="auto", description="of the big networks; auto: float16 on a GPU, float32 on a CPU"
     )
-    vram: float | None = Field(default=None, gt=0, description="gigabytes of GPU memory to use; empty: what is free at the start")
-    ram: float | None = Field(default=None, gt=0, description="gigabytes of main memory for idle networks; empty: half of it")
+    vram: float | None = Field(
+        default=None, gt=0, description="gigabytes of GPU memory to use; empty: what is free at the start"
+    )
+    ram: float | None = Field(
+        default=None, gt=0, description="gigabytes of main memory for idle networks; empty: half of it"
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the renderer; empty: all cores")
 
 

@@ -24,9 +24,9 @@ from inference.settings import ModelSettings, SystemSettings
 from inference.slot import GpuWorker, Slot
 from inference.systems import ROOMS
 from jobs import logs
-from jobs.errors import Failure, new_incident
-from jobs.queue import REDIS_AWAY, RENDERS, JobQueue, LeaseLost, connect, deserialize, serialize
-from jobs.record import Cancelled, Failed, Job, Lease, Outcome, Progress, Rendered, Said
+from jobs.errors import Failure, Note, new_incident
+from jobs.queue import DEFAULT_URL, REDIS_AWAY, RENDERS, JobQueue, LeaseLost, connect, deserialize, serialize
+from jobs.record import Cancelled, Failed, Job, Lease, Outcome, Progress, Rendered
 from jobs.settings import LimitSettings, RedisSettings, StoreSettings, read_config
 from jobs.workers import Advert, Workers
 from media.store import MediaStore
@@ -139,7 +139,7 @@ class RenderWorker:
             raise Retry from None
         incident = new_incident()
         log.error("%s for the last time; incident %s", error, incident)
-        reason = Said(code="renderer_died", facts={"attempts": attempt.job.attempts, "incident": incident})
+        reason = Note(code="renderer_died", facts={"attempts": attempt.job.attempts, "incident": incident})
         await self.queue.settle(attempt.lease, Failed(reason=reason, incident=incident))
 
     async def _outcome(self, attempt: Attempt) -> Outcome:
@@ -157,15 +157,15 @@ class RenderWorker:
         except CannotBeRendered as failure:
             return Failed(reason=failure.reason)
         except Failure as failure:
-            return Failed(reason=Said(code=failure.code, facts=failure.facts))
+            return Failed(reason=failure.note)
         except (RendererDied, LeaseLost):
             raise
-        except Exception as error:  # noqa: BLE001 - the worker's one net: a person must always get an answer
+        except Exception as error:
             incident = new_incident()
             log.exception("incident %s", incident, exc_info=None if isinstance(error, RenderBroke) else error)
             if isinstance(error, RenderBroke):
                 log.error("incident %s in the renderer:\n%s", incident, error)
-            return Failed(reason=Said(code="unexpected", facts={"incident": incident}), incident=incident)
+            return Failed(reason=Note(code="unexpected", facts={"incident": incident}), incident=incident)
 
     async def _rendered(self, attempt: Attempt) -> Rendered:
         started = time.monotonic()
@@ -250,7 +250,7 @@ async def main() -> None:
     models, systems = ModelSettings.read(config), SystemSettings.read(config)
     redis_settings, limits = RedisSettings.read(config), LimitSettings.read(config)
     models.cache.mkdir(parents=True, exist_ok=True)
-    redis = await connect(redis_settings.url.get_secret_value() or "redis://localhost:6379/0")
+    redis = await connect(redis_settings.url.get_secret_value() or DEFAULT_URL)
     queue = JobQueue(redis, lease_seconds=redis_settings.lease_seconds, attempts=limits.attempts)
     store = MediaStore(StoreSettings.read(config).url)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -291,7 +291,10 @@ async def serve(worker: RenderWorker, redis: ArqRedis, models: ModelSettings, sy
         job_deserializer=deserialize,
     )
     await worker.renderer.start()
-    chores = [asyncio.create_task(_every(ADVERTISE_SECONDS, advertise)), asyncio.create_task(_every(RECONCILE_SECONDS, reconcile))]
+    chores = [
+        asyncio.create_task(_every(ADVERTISE_SECONDS, advertise)),
+        asyncio.create_task(_every(RECONCILE_SECONDS, reconcile)),
+    ]
     try:
         await consumer.async_run()
     except asyncio.CancelledError:

@@ -5,10 +5,20 @@ edge in one place. A room declares its own subclasses beside the code that raise
 """
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 Fact = str | int | float
 Facts = dict[str, Fact]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to tell a person, not yet in words: a code of `jobs.texts` and the facts of its sentence."""
+
+    code: str
+    facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
 
 
 class UserError(Exception):
@@ -19,6 +29,11 @@ class UserError(Exception):
     def __init__(self, **facts: Fact) -> None:
         super().__init__(self.code, facts)
         self.facts: Facts = facts
+
+    @property
+    def note(self) -> Note:
+        """The same as a value, as it crosses the queue."""
+        return Note(self.code, self.facts)
 
 
 class Refusal(UserError):

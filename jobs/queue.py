@@ -14,14 +14,16 @@ from arq.connections import ArqRedis, create_pool
 from arq.connections import RedisSettings as ArqSettings
 from redis.exceptions import RedisError
 
-from jobs.errors import Refusal
-from jobs.record import Failed, Job, JobPlace, Lease, Outcome, Progress, Said, State, Submission
+from jobs.errors import Note, Refusal
+from jobs.record import Failed, Job, JobPlace, Lease, Outcome, Progress, State, Submission
 
 RENDERS = "zoetrope:renders"
 DELIVERIES = "zoetrope:deliveries"
 CHANGED = "zoetrope:changed"
 """Pub/sub channel: the id of every job whose record changed."""
 OPEN = "zoetrope:open"
+DEFAULT_URL = "redis://localhost:6379/0"
+"""For a bot or a worker alone, where no URL is set."""
 REDIS_AWAY = (RedisError, OSError, TimeoutError)
 """What a call raises while the server cannot be reached."""
 
@@ -134,7 +136,9 @@ class JobQueue:
         """Give the job back to its own place in the line; `free`: this try does not count against it."""
         await self._run("release", lease.job_id, lease.fence, int(free))
 
-    async def cancel(self, job_id: str, by: str, *, moderator: bool = False) -> Literal["cancelled", "stopping", "ended"]:
+    async def cancel(
+        self, job_id: str, by: str, *, moderator: bool = False
+    ) -> Literal["cancelled", "stopping", "ended"]:
         """Take a waiting job out of the line, or tell its worker to stop.
 
         Raises:
@@ -192,7 +196,7 @@ class JobQueue:
         A running job whose lease ran out goes back into the line, a waiting one that arq forgot is put back, an ended
         one that nobody delivers is handed to the bot again.
         """
-        lost = Failed(reason=Said(code="worker_lost")).model_dump_json()
+        lost = Failed(reason=Note(code="worker_lost")).model_dump_json()
         mended: dict[str, list[str]] = {}
         for job_id in await self.open_jobs():
             repair = await self._run("mend", job_id, self.attempts, lost)

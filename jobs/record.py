@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jobs.errors import Fact
+from jobs.errors import Fact, Note
 from jobs.recipe import Digest, Recipe, Value
 
 JobId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_.-]{1,24}$")]
@@ -54,13 +54,6 @@ class Channel(Value):
     upload_bytes: int = Field(gt=0, description="the largest file this channel takes from the bot")
 
 
-class Said(Value):
-    """Something to be worded at the edge: a code of `jobs.texts` and its facts."""
-
-    code: str
-    facts: Mapping[str, Fact] = Field(default_factory=dict[str, Fact])
-
-
 class Submission(Value):
     """What was accepted. It never changes."""
 
@@ -71,7 +64,7 @@ class Submission(Value):
     channel: Channel
     reply_to: str | None = None
     """A message the status message answers (a mention), so that people see what was asked."""
-    said: tuple[Said, ...] = ()
+    said: tuple[Note, ...] = ()
     """What the person was told on acceptance and should still see with the result: "only the first frame"."""
     accepted_ms: int
     """Milliseconds since the epoch."""
@@ -98,14 +91,14 @@ class Rendered(Value):
     seconds: float
     """From claim to finished files, as the worker measured it."""
     facts: Mapping[str, Fact] = Field(default_factory=dict[str, Fact])
-    said: tuple[Said, ...] = ()
+    said: tuple[Note, ...] = ()
 
 
 class Failed(Value):
     """A reason that a person can read; `incident` where the log says more."""
 
     kind: Literal["failed"] = "failed"
-    reason: Said
+    reason: Note
     incident: str | None = None
 
 

@@ -1,13 +1,12 @@
 """Encoding until it fits: one pass after another, each with a plan drawn from what the last one weighed."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from jobs.errors import Fact, Failure
+from jobs.errors import Failure, Note
 
 HEADROOM = 0.95
 """Of the budget; the rest is for what a host counts besides the file itself."""
@@ -26,14 +25,6 @@ class ClipTooLarge(Failure):
     """No plan however poor fits into the budget."""
 
     code = "clip_too_large"
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something the person should hear about the file: a code in `jobs/texts` and its facts."""
-
-    code: str
-    facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from media.fitting import AIM, Encoded, Note, fit
+from jobs.errors import Note
+from media.fitting import AIM, Encoded, fit
 from media.frames import Footage, Frame
 from media.passes import Meter, OnFrame, pour
 

@@ -11,7 +11,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
-from media.fitting import AIM, Encoded, Note, fit
+from jobs.errors import Note
+from media.fitting import AIM, Encoded, fit
 from media.frames import Footage, Frame
 from media.passes import Meter, OnFrame, pour
 

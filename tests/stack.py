@@ -172,7 +172,9 @@ class Stack:
         """Wait until it is true; the logs of both processes explain where it never is."""
         end = time.monotonic() + seconds
         while not predicate():
-            assert time.monotonic() < end, f"--- bot\n{self.bot.text()[-4000:]}\n--- worker\n{self.worker.text()[-4000:]}"
+            assert time.monotonic() < end, (
+                f"--- bot\n{self.bot.text()[-4000:]}\n--- worker\n{self.worker.text()[-4000:]}"
+            )
             await asyncio.sleep(0.05)
 
 

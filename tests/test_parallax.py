@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from inference.residency import Residency
-from inference.systems.base import Cancelled, Clip, Frame, Note, Place, Sources
+from inference.systems.base import Cancelled, Clip, Frame, Place, Sources
 from inference.systems.parallax.camera import planar_path
 from inference.systems.parallax.easing import instants, orbit_at, progress
 from inference.systems.parallax.layers import deep_frames
@@ -29,6 +29,7 @@ from inference.systems.parallax.system import Parallax, deep, flat
 from inference.systems.parallax.trip import DEEP_MOVES, Stand, deep_path, view_of
 from inference.systems.parallax.weights import DEPTH
 from inference.systems.parallax.window import Window, matrix_of, seen_corners, window_for
+from jobs.errors import Note
 from jobs.requests.parallax import Easing, Move, ParallaxRequest
 from jobs.texts import say
 from tests.tiny_models.depth import write_depth

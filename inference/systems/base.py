@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.errors import Fact
+from jobs.errors import Fact, Note
 from jobs.requests import Request
 
 if TYPE_CHECKING:
@@ -40,14 +40,6 @@ class Tick(Protocol):
             Cancelled: the job was cancelled meanwhile.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something the person should hear with the result: a code in `jobs/texts` and its facts."""
-
-    code: str
-    facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
 
 
 @dataclass(frozen=True)

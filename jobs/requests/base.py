@@ -69,7 +69,10 @@ class Request(BaseModel):
     def attached(cls) -> dict[str, Attached]:
         """The fields that name sources, with what kind each takes."""
         return {
-            name: mark for name, field in cls.model_fields.items() for mark in field.metadata if isinstance(mark, Attached)
+            name: mark
+            for name, field in cls.model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, Attached)
         }
 
     @classmethod

@@ -121,14 +121,20 @@ async def test_mentioning_the_bot_on_several_pictures_makes_several_clips(room: 
 async def test_replying_to_the_bot_with_a_new_picture_animates_that(room: Room) -> None:
     await room.slash("parallax", image=room.picture(), seconds=1.0)
     [first] = await room.clips()
-    await room.server.say(room.person, "parallax seconds 1", attachments=[room.picture()], reply_to=first, channel=room.channel)
+    await room.server.say(
+        room.person, "parallax seconds 1", attachments=[room.picture()], reply_to=first, channel=room.channel
+    )
 
     assert len(await room.clips(2)) == 2
 
 
 async def test_a_word_that_is_no_option_is_named_and_the_answer_goes_away_again(room: Room) -> None:
     await room.server.say(
-        room.person, f"{room.server.bot.mention} wiggle 3", attachments=[room.picture()], mention_bot=True, channel=room.channel
+        room.person,
+        f"{room.server.bot.mention} wiggle 3",
+        attachments=[room.picture()],
+        mention_bot=True,
+        channel=room.channel,
     )
     answer = await room.final("do not know the option `wiggle`")
 

@@ -143,13 +143,19 @@ async def test_permission_taken_away_meanwhile_sends_the_clip_by_dm(room: Room) 
 async def test_automod_is_reported_to_the_requester_and_not_tried_again(room: Room) -> None:
     await room.slash("svd", image=room.picture(), **SLOW)
     room.server.faults.add(
-        "POST", f"/channels/{room.channel.id}/messages", status=400, json={"code": 200000, "message": "blocked"}, times=99
+        "POST",
+        f"/channels/{room.channel.id}/messages",
+        status=400,
+        json={"code": 200000, "message": "blocked"},
+        times=99,
     )
     await room.stack.until(lambda: room.server.dms(room.person))
     await room.settled()
 
     assert "AutoMod" in room.server.dms(room.person)[0].content
-    posts = [call for call in room.server.requests("POST", f"/channels/{room.channel.id}/messages") if call.status == 400]
+    posts = [
+        call for call in room.server.requests("POST", f"/channels/{room.channel.id}/messages") if call.status == 400
+    ]
     assert len(posts) == 1
 
 
@@ -166,9 +172,7 @@ async def test_nobody_who_can_be_told_ends_in_a_closed_job_and_a_log_line(room: 
 @pytest.mark.parametrize("status", [500, 502, 429, None])
 async def test_trouble_at_discord_is_waited_out_and_the_clip_comes_once(room: Room, status: int | None) -> None:
     await room.slash("parallax", image=room.picture(), **SHORT)
-    room.server.faults.add(
-        "POST", f"/channels/{room.channel.id}/messages", status=status, times=2, retry_after=0.3
-    )
+    room.server.faults.add("POST", f"/channels/{room.channel.id}/messages", status=status, times=2, retry_after=0.3)
 
     assert len(await room.clips()) == 1
 
@@ -176,9 +180,7 @@ async def test_trouble_at_discord_is_waited_out_and_the_clip_comes_once(room: Ro
 @pytest.mark.parametrize("status", [500, None])
 async def test_a_post_that_discord_took_without_saying_so_is_not_repeated(room: Room, status: int | None) -> None:
     await room.slash("svd", image=room.picture(), **SLOW)
-    room.server.faults.add(
-        "POST", f"/channels/{room.channel.id}/messages", status=status, times=1, after_effect=True
-    )
+    room.server.faults.add("POST", f"/channels/{room.channel.id}/messages", status=status, times=1, after_effect=True)
     await room.clips()
     await asyncio.sleep(1)
 

@@ -41,7 +41,9 @@ async def rendering(stack: Stack) -> None:
     await stack.until(lambda: any("rendering" in message.content for message in stack.server.bot_messages()))
 
 
-async def test_a_bot_killed_while_a_job_renders_posts_it_once_after_its_restart(server: LocalDiscord, stack: Stack) -> None:
+async def test_a_bot_killed_while_a_job_renders_posts_it_once_after_its_restart(
+    server: LocalDiscord, stack: Stack
+) -> None:
     asked = await (await server.slash("svd", server.user("ann"), image=picture(server), **SLOW)).answered()
     await rendering(stack)
     stack.bot.kill()
@@ -67,7 +69,9 @@ async def test_a_bot_killed_while_posting_posts_once(server: LocalDiscord, stack
     assert [clip.nonce for clip in await server.settled_clips(timeout=40)] == [asked.id]
 
 
-async def test_a_bot_killed_while_posting_and_away_for_long_still_posts_once(server: LocalDiscord, stack: Stack) -> None:
+async def test_a_bot_killed_while_posting_and_away_for_long_still_posts_once(
+    server: LocalDiscord, stack: Stack
+) -> None:
     """Discord forgets nonces after some minutes; then the bot looks at the channel itself."""
     await (await server.slash("svd", server.user("ann"), image=picture(server), **SLOW)).answered()
     server.before_reply("POST", "/channels/*/messages", stack.bot.kill)
@@ -90,9 +94,13 @@ async def test_a_torch_child_killed_once_is_replaced_and_the_clip_comes(server: 
     assert "attempt 2" in stack.worker.text()
 
 
-async def test_a_torch_child_killed_twice_ends_in_a_sentence_with_an_incident(server: LocalDiscord, stack: Stack) -> None:
+async def test_a_torch_child_killed_twice_ends_in_a_sentence_with_an_incident(
+    server: LocalDiscord, stack: Stack
+) -> None:
     ann = server.user("ann")
-    asked = await (await server.slash("svd", ann, image=picture(server), num_inference_steps=100, num_frames=50)).answered()
+    asked = await (
+        await server.slash("svd", ann, image=picture(server), num_inference_steps=100, num_frames=50)
+    ).answered()
     for attempt in (1, 2):
         await stack.worker.says(f"attempt {attempt} on")
         await rendering(stack)
@@ -122,7 +130,9 @@ async def test_a_killed_workers_job_starts_again_elsewhere(server: LocalDiscord,
     assert stack.bot.lines("reconciled: recovered") or stack.worker.lines("reconciled: recovered")
 
 
-async def test_a_worker_told_to_stop_gives_its_job_back_without_costing_a_try(server: LocalDiscord, stack: Stack) -> None:
+async def test_a_worker_told_to_stop_gives_its_job_back_without_costing_a_try(
+    server: LocalDiscord, stack: Stack
+) -> None:
     asked = await (await server.slash("svd", server.user("ann"), image=picture(server), **SLOW)).answered()
     await rendering(stack)
     await stack.worker.stop()

@@ -6,9 +6,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.tiny_models.depth import write_depth
 from tests.tiny_models.svd import write_svd
 
-WRITERS: tuple[Callable[[Path], None], ...] = (write_svd,)
+WRITERS: tuple[Callable[[Path], None], ...] = (write_svd, write_depth)
 
 
 def write_all(folder: Path) -> None:

@@ -113,7 +113,7 @@ def write_hub(folder: Path, svd: TinySvd) -> None:
     svd.vae.save_pretrained(folder / "vae", variant="fp16")
     svd.image_encoder.save_pretrained(folder / "image_encoder", variant="fp16")
     EulerDiscreteScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
-    (folder / "feature_extractor").mkdir()
+    (folder / "feature_extractor").mkdir(exist_ok=True)
     (folder / "feature_extractor" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2))
     (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2))
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from PIL import Image
 
-from inference.systems.base import Clip, Frame, Note, Sources, System, Tick
+from inference.systems.base import Clip, Frame, Sources, System, Tick
 from inference.systems.parallax.camera import planar_path
 from inference.systems.parallax.easing import frame_count, instants
 from inference.systems.parallax.layers import deep_frames
@@ -16,6 +16,7 @@ from inference.systems.parallax.relief import Field, pivot_of
 from inference.systems.parallax.trip import DEEP_MOVES, deep_path
 from inference.systems.parallax.weights import DEPTH
 from inference.systems.parallax.window import SHORTEST_SIDE, Window, matrix_of, window_for
+from jobs.errors import Note
 from jobs.requests.parallax import ParallaxRequest
 
 

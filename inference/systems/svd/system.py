@@ -11,11 +11,12 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Autoen
 from torch import Tensor, nn
 
 from inference.residency import GIGABYTE, Resident, device_bytes
-from inference.systems.base import Clip, Frame, Note, Place, Sources, System, Tick
+from inference.systems.base import Clip, Frame, Place, Sources, System, Tick
 from inference.systems.svd import errors, pictures, sampling
 from inference.systems.svd.loader import Checkpoint, NetworkName, follow_original, open_checkpoint
 from inference.systems.svd.weights import BY_NAME, WEIGHTS
 from inference.weights import Weights
+from jobs.errors import Note
 from jobs.requests.svd import SvdRequest
 
 FULL_AREA = 1024 * 576
