@@ -19,7 +19,7 @@ test: check tests  ## format, lint, types, import walls, and the whole suite
 check: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 tests: .venv/.installed

@@ -1,1 +1,1 @@
-"""The Discord process: intake, status messages, delivery. It never imports torch; it speaks to workers through `jobs`."""
+"""The Discord process: intake, status messages, delivery. It never imports torch; workers it meets in `jobs` alone."""

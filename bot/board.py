@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import discord
@@ -75,13 +75,14 @@ class Board:
             if job.status_message or job.state.ended:
                 return job.status_message
             text = wording.status(job, await self.queue.place(job.id)) + wording.notes(job.submission.said)
+            answering: Any = _reference(job)  # None is as good as nothing, but no overload of `send` says so
             try:
                 message = await self.channel(job).send(
                     text,
                     view=while_open(job),
                     nonce=f"s{job.id}",
                     allowed_mentions=NOBODY,
-                    reference=_reference(job),  # type: ignore[arg-type]
+                    reference=answering,
                     silent=True,
                 )
             except UNREACHED as error:
@@ -112,7 +113,7 @@ class Board:
             await asyncio.sleep(1)
 
     async def sweep(self) -> None:
-        """Edit what changed, for ever. One edit of a message is under way at a time; what changes meanwhile is coalesced."""
+        """Edit what changed, for ever; one edit of a message at a time, and what changes meanwhile is coalesced."""
         synced = time.monotonic()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)

@@ -1,8 +1,8 @@
 """Delivery: a second arq queue, consumed by the bot. Each ended job becomes exactly one final message.
 
 Posting is at-least-once made idempotent: the file is stored before it is posted, the job's id is the message's nonce
-(Discord then returns the first message instead of a second, for some minutes), a later try looks at the channel, and the
-record is closed by whoever gets there first.
+(for some minutes Discord then returns the first message instead of a second), a later try looks at the channel, and
+the record is closed by whoever gets there first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import discord
@@ -70,7 +70,7 @@ class Delivery:
     def consumer(self, redis: ArqRedis) -> Worker:
         """arq's consumer of deliveries, to run inside the bot's loop."""
         return Worker(
-            [func(self.deliver, name="deliver", timeout=900, max_tries=10**6, keep_result=0)],
+            [func(cast(Any, self.deliver), name="deliver", timeout=900, max_tries=10**6, keep_result=0)],
             queue_name=DELIVERIES,
             redis_pool=redis,
             handle_signals=False,
@@ -123,7 +123,7 @@ class Delivery:
         raise Retry(defer=seconds)
 
     async def _post(self, job: Job, tries: int) -> discord.Message | None:
-        """The final message: posted now, or found where an earlier try had posted it; None where nobody can be reached."""
+        """The final message: posted now, or found from an earlier try; None where nobody can be reached."""
         try:
             return await self._earlier(job, tries) or await self._post_in_channel(job)
         except discord.HTTPException as error:
@@ -171,7 +171,7 @@ class Delivery:
 
     async def _send(self, job: Job, text: str, files: list[tuple[ResultFile, bytes]]) -> discord.Message:
         attached = [discord.File(io.BytesIO(data), filename=file.name) for file, data in files]
-        replied = {"reference": reference(job, job.status_message)} if job.status_message else {}
+        answering: Any = reference(job, job.status_message) if job.status_message else None
         return await self.board.channel(job).send(
             text,
             files=attached,
@@ -183,7 +183,7 @@ class Delivery:
                 users=[discord.Object(int(job.submission.requester.id))],
                 replied_user=False,
             ),
-            **replied,  # type: ignore[arg-type]
+            reference=answering,
         )
 
     async def _otherwise(self, job: Job, error: discord.HTTPException) -> discord.Message | None:

@@ -1,4 +1,4 @@
-"""From what somebody asked to an accepted job: check, fetch, normalise, store, enqueue. Nothing is queued before all is well."""
+"""From what somebody asked to an accepted job: check, fetch, normalise, store, and only then enqueue."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The largest file that a channel takes from the bot: what Discord documents, lowered where it turned out to be less."""
+"""The largest file that a channel takes from the bot: what Discord documents, or less where it turned out so."""
 
 from arq.connections import ArqRedis
 

@@ -36,6 +36,7 @@ def page(installed: dict[str, tuple[str, ...]], me: discord.ClientUser | None) -
         "- Right-click a message with a picture (on a phone: hold it), **Apps → Animate…**\n"
         f"- Reply to a picture with {mention}, with options if you like: {mention} `motion 180 seconds 3`\n\n"
         f"**Systems**\n{systems}\n\n"
-        "Under every clip: **Again** makes it with a new seed, **Delete** takes it away. **Cancel** stops a job of yours. "
+        "Under every clip: **Again** makes it with a new seed, **Delete** takes it away. "
+        "**Cancel** stops a job of yours. "
         "I read only the pictures and messages you point me at."
     )

@@ -1,4 +1,4 @@
-"""Everything that starts a job by a command: one slash command for each Request class, the front door, the message menu."""
+"""Everything that starts a job by a command: one for each Request class, the front door, the message menu."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -148,7 +148,7 @@ async def start_each(
     pictures: Sequence[discord.Attachment],
     output: Output,
 ) -> None:
-    """A job for each picture; the first has the interaction's own id. One picture's refusal does not stop the others."""
+    """A job for each picture, the first under the interaction's own id. A refused picture does not stop the others."""
     refused: Refusal | None = None
     for index, picture in enumerate(pictures):
         own = asked if index == 0 else _numbered(asked, index)

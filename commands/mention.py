@@ -1,4 +1,4 @@
-"""Asking by a message: mention the bot on a message with a picture, or in a reply to one; or reply to the bot with pictures."""
+"""Asking by a message: mention the bot beside a picture or in a reply to one, or reply to the bot with pictures."""
 
 import logging
 import re
@@ -122,7 +122,7 @@ class Mention(Cog):
             await self._refuse(message, error)
 
     async def _meant_for_us(self, message: discord.Message) -> bool:
-        """A mention (not merely the ping of a reply to us without pictures), a picture in reply to us, or a picture by DM."""
+        """A typed mention (a reply's ping alone is none), a picture in reply to us, or a picture by DM."""
         me = self.bot.user
         assert me is not None
         typed = re.search(rf"<@!?{me.id}>", message.content) is not None

@@ -28,7 +28,7 @@ class BadOption(Refusal):
 
 
 def offered(*models: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The fields a person may set: attachments first, then the usual ones, the advanced last; never the discriminator."""
+    """The fields a person may set: attachments, the usual ones, the seed, the advanced; never the discriminator."""
 
     def order(name: str, field: FieldInfo) -> int:
         advanced = any(isinstance(mark, Advanced) for mark in field.metadata)
@@ -134,8 +134,9 @@ def slash_command(
     descriptions = {key: described(key, field) for key, field in fields.items()}
     descriptions |= {key: text for key, (_, text) in extra.items()}
     app_commands.describe(**descriptions)(callback)
-    command = app_commands.Command(name=name, description=description[:DESCRIPTION], callback=callback)
-    return cast("app_commands.Command[Any, ..., None]", command)
+    return app_commands.Command[Any, ..., None](
+        name=name, description=description[:DESCRIPTION], callback=cast(Any, callback)
+    )
 
 
 def parse(model: type[M], values: Mapping[str, Any]) -> M:

@@ -1,1 +1,1 @@
-"""What the owner types in a terminal, and the composition root: it builds settings, queue, bot or worker and joins them."""
+"""What the owner types in a terminal, and the composition root: settings, queue, bot and worker are joined here."""

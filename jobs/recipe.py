@@ -1,4 +1,4 @@
-"""What is to be made: a chain of requests over named sources. It travels with the result, so a clip can be made again."""
+"""What is to be made, over which sources. It travels with the result, so that a clip can be made again."""
 
 from typing import Annotated, Literal, Self
 

@@ -1,4 +1,4 @@
-"""The job record: the truth about one job, as values. `jobs.queue` keeps it in Redis and is the only one that changes it.
+"""The job record: the truth about one job, as values. `jobs.queue` keeps it in Redis and alone changes it.
 
     waiting ──claim──▶ running ──finish──▶ rendered ─┐
        │                 │   ├──finish───▶ failed   ─┼──close──▶ closed

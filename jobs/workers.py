@@ -1,6 +1,6 @@
 """Who can render what: each worker says so in Redis every few seconds, and the bot reads it."""
 
-from typing import cast
+from typing import Any, cast
 
 from arq.connections import ArqRedis
 from pydantic import Field
@@ -53,8 +53,9 @@ class Workers:
         return await self._read("zoetrope:known:*")
 
     async def _read(self, pattern: str) -> list[Advert]:
-        names = [name async for name in self.redis.scan_iter(match=pattern, count=500)]
-        documents = cast(list[bytes | None], await self.redis.mget(names)) if names else []
+        redis = cast(Any, self.redis)
+        names: list[bytes] = [name async for name in redis.scan_iter(match=pattern, count=500)]
+        documents: list[bytes | None] = await redis.mget(names) if names else []
         return [Advert.model_validate_json(document) for document in documents if document]
 
     async def installed(self) -> dict[str, tuple[str, ...]]:

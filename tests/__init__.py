@@ -1,0 +1,1 @@
+"""Zoetrope from outside: promises, not units."""

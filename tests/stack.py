@@ -1,4 +1,4 @@
-"""The whole of Zoetrope as its owner runs it, for tests: real Redis, real bot and worker processes, the local Discord."""
+"""All of Zoetrope as its owner runs it, for tests: real Redis, bot and worker processes, the local Discord."""
 
 from __future__ import annotations
 

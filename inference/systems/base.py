@@ -73,7 +73,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a system may work: its folder of checkpoints, the device, the dtype for big networks, and who gets memory."""
+    """Where a system may work: folder of checkpoints, device, dtype of big networks, and who gets memory."""
 
     models: Path
     device: torch.device

@@ -1,4 +1,4 @@
-"""One `Request` class for each system: the visible list from which commands, validation, recipes and docs are derived."""
+"""One `Request` class for each system: the list from which commands, validation, recipes and docs are derived."""
 
 from jobs.requests.base import Brief, Request
 from jobs.requests.parallax import ParallaxRequest

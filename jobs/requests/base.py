@@ -32,7 +32,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 class Brief(BaseModel):
-    """What somebody says at the front door (`/animate`, the menu, a mention) without choosing a system's own parameters."""
+    """What somebody says at the front door (`/animate`, the menu, a mention), in no system's own parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

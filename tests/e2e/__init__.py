@@ -1,0 +1,1 @@
+"""From Discord to the clip in the channel."""

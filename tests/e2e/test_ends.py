@@ -1,6 +1,7 @@
 """However a job ends, its channel hears of it once; and where the channel cannot, its person does."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -34,7 +35,7 @@ async def test_the_status_message_goes_from_queued_over_steps_to_done(room: Room
     assert status.content.endswith(str(clip.id))
     assert status.buttons == []
     times = [version.at for version in status.edits[:-1]]
-    assert all(later - earlier > 2 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier > 2 for earlier, later in pairwise(times))
 
 
 async def test_the_clip_answers_the_status_message_and_pings_the_requester_alone(room: Room) -> None:

@@ -1,0 +1,1 @@
+"""The seven promises of the design, each with somebody who tries to break it."""
