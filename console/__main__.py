@@ -119,5 +119,14 @@ def health(what: Annotated[str, typer.Argument(help="bot or worker")]) -> None:
         raise typer.Exit(1)
 
 
+@app.command(hidden=True)
+def docs() -> None:
+    """Write docs/systems.md anew."""
+    from console.systems_page import PAGE, page  # noqa: PLC0415
+
+    PAGE.write_text(page(), "utf-8")
+    console.print(f"Wrote {PAGE}.")
+
+
 if __name__ == "__main__":
     app()

@@ -1,0 +1,67 @@
+"""A queue on a real Redis server of its own, and jobs to put into it, for tests."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from console.redis_server import embedded_redis
+from jobs.queue import JobQueue, connect
+from jobs.recipe import Recipe, Source
+from jobs.record import Channel, Person, Rendered, ResultFile, Submission
+from jobs.requests.parallax import ParallaxRequest
+
+DIGEST = "0" * 64
+CLIP = Rendered(
+    files=(
+        ResultFile(
+            digest=DIGEST, name="clip.mp4", media_type="video/mp4",
+            size_bytes=9, width=64, height=48, num_frames=12, fps=24.0,
+        ),
+    ),
+    seconds=1.5,
+    facts={"model": "svd-xt"},
+)  # fmt: skip
+"""An end as good as any."""
+
+
+@contextlib.asynccontextmanager
+async def queue_on_redis(folder: Path) -> AsyncIterator[JobQueue]:
+    """A queue on a server that ends with the block."""
+    async with embedded_redis(folder) as url:
+        redis = await connect(url)
+        try:
+            yield JobQueue(redis)
+        finally:
+            await redis.aclose()
+
+
+def submission(job_id: str = "1001", *, person: str = "7", name: str = "ann") -> Submission:
+    """What ann asks: a camera move over a picture."""
+    return Submission(
+        id=job_id,
+        recipe=Recipe(sources={"image": Source(digest=DIGEST, width=64, height=48)}, steps=(ParallaxRequest(),)),
+        requester=Person(id=person, name=name),
+        channel=Channel(id="55", guild_id="5", upload_bytes=10 * 2**20),
+        accepted_ms=1,
+    )
+
+
+def dying(queue: JobQueue) -> JobQueue:
+    """The same queue as seen by a process that dies at once: every lease it takes has run out by now."""
+    return JobQueue(queue.redis, lease_seconds=0, attempts=queue.attempts)
+
+
+async def lose_arqs_keys(queue: JobQueue, job_id: str) -> None:
+    """What arq does to a job it finds expired or undecodable: its keys are gone, and no hook of ours ran."""
+    for arq_id in (job_id, f"deliver-{job_id}"):
+        for name in ("zoetrope:renders", "zoetrope:deliveries"):
+            await queue.redis.zrem(name, arq_id)
+        await queue.redis.delete(f"arq:job:{arq_id}", f"arq:retry:{arq_id}")
+
+
+async def arq_would_start(queue: JobQueue, name: str, arq_id: str) -> bool:
+    """Whether an arq worker that polls the set `name` now would start this job."""
+    score = await queue.redis.zscore(name, arq_id)
+    body = await queue.redis.exists(f"arq:job:{arq_id}")
+    hidden = await queue.redis.exists(f"arq:in-progress:{arq_id}")
+    return bool(score) and bool(body) and not hidden
