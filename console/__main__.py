@@ -122,7 +122,7 @@ def health(what: Annotated[str, typer.Argument(help="bot or worker")]) -> None:
 @app.command(hidden=True)
 def docs() -> None:
     """Write docs/systems.md anew."""
-    from console.systems_page import PAGE, page  # noqa: PLC0415
+    from console.systems_page import PAGE, page
 
     PAGE.write_text(page(), "utf-8")
     console.print(f"Wrote {PAGE}.")

@@ -39,4 +39,5 @@ def _row(name: str, field: FieldInfo) -> str:
 
 def _weights(one: Weights) -> str:
     gated = ", gated" if one.gated else ""
-    return f"| [{one.name}](https://huggingface.co/{one.repo}) | {one.purpose} | {one.megabytes / 1000:.1f} GB | [{one.licence}]({one.licence_url}){gated} |\n"
+    name, licence = f"[{one.name}](https://huggingface.co/{one.repo})", f"[{one.licence}]({one.licence_url}){gated}"
+    return f"| {name} | {one.purpose} | {one.megabytes / 1000:.1f} GB | {licence} |\n"

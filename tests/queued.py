@@ -1,10 +1,8 @@
-"""A queue on a real Redis server of its own, and jobs to put into it, for tests."""
+"""A queue on a real Redis server, and jobs to put into it, for tests."""
 
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
-from console.redis_server import embedded_redis
 from jobs.queue import JobQueue, connect
 from jobs.recipe import Recipe, Source
 from jobs.record import Channel, Person, Rendered, ResultFile, Submission
@@ -25,14 +23,14 @@ CLIP = Rendered(
 
 
 @contextlib.asynccontextmanager
-async def queue_on_redis(folder: Path) -> AsyncIterator[JobQueue]:
-    """A queue on a server that ends with the block."""
-    async with embedded_redis(folder) as url:
-        redis = await connect(url)
-        try:
-            yield JobQueue(redis)
-        finally:
-            await redis.aclose()
+async def empty_queue(url: str) -> AsyncIterator[JobQueue]:
+    """A queue on the server at `url`, from which everything was taken before."""
+    redis = await connect(url)
+    try:
+        await redis.flushall()
+        yield JobQueue(redis)
+    finally:
+        await redis.aclose()
 
 
 def submission(job_id: str = "1001", *, person: str = "7", name: str = "ann") -> Submission:
