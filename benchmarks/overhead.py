@@ -1,7 +1,7 @@
 """What the whole of Zoetrope adds to a render, and how soon it answers when many ask at once.
 
     python -m benchmarks.overhead                     # some minutes; two tables and a third
-    python -m benchmarks.overhead --rounds 1 --only burst
+    python -m benchmarks.overhead --rounds 1 --only bursts
 
 Redis, bot, worker and renderer are the real processes; Discord is the local one of the tests, in the same process as
 this benchmark, so whatever it needs of the CPU counts against us. The networks are the tests' tiny ones.
@@ -50,10 +50,12 @@ from tests.tiny_models import write_all
 WIDTH, HEIGHT = 1184, 848
 """One megapixel."""
 RENDERS: dict[str, dict[str, Any]] = {
-    "svd": {"model": "svd-xt", "seed": 11},
+    "svd": {"model": "svd-xt", "num_inference_steps": 4, "seed": 11},
     "parallax": {"seed": 11},
 }
-"""What is rendered: each system with the options a person gives; all others at their defaults."""
+"""What is rendered: each system with the options a person gives; all others at their defaults.
+
+SVD with few steps, so that its own swings do not hide what is added to it."""
 QUICK: dict[str, Any] = {"seconds": 0.5, "fps": 5, "size": 360, "depth": "off"}
 """A parallax of a few frames: in the bursts people wait for the answer, not for a clip."""
 THREADS = 1
@@ -144,11 +146,6 @@ class Take:
         """From the slash command to the clip."""
         return self.accepting + self.waiting + self.working + self.posting
 
-    @property
-    def added(self) -> float:
-        """What the stack takes beyond the render alone."""
-        return self.whole - self.render
-
 
 async def clip_through(stack: Stack, channel: Channel, name: str, options: dict[str, Any], data: bytes) -> Take:
     """Ask by slash command, wait for the clip, and read the job's record for what happened when."""
@@ -170,7 +167,7 @@ def _take(asked: Asked, job: Job, posted_at: float) -> Take:
 
 async def _all_closed(stack: Stack) -> None:
     """Wait until no job is open."""
-    while await stack.queue.open_jobs():
+    while await stack.queue.open_jobs():  # noqa: ASYNC110 - they end in other processes
         await asyncio.sleep(0.05)
 
 
@@ -197,7 +194,11 @@ class Burst:
     """So many people at once: when each was acknowledged and answered, and what the answers were."""
 
     acknowledged: Sequence[float]
+    """Seconds from each person's command."""
+    all_acknowledged: float
+    """Seconds from the first person's command until the last was acknowledged."""
     answered: Sequence[float]
+    """Seconds from each person's command until there was a sentence to read."""
     accepted: int
     refused: int
 
@@ -211,25 +212,22 @@ async def burst(stack: Stack, channel: Channel, pictures: Sequence[Attachment], 
         await server.slash("parallax", person, channel=channel, image=picture, **QUICK)
         for person, picture in zip(people, pictures, strict=True)
     ]
-    answered = await asyncio.gather(*map(_answered_after, asked))
-    texts = [each.text for each in asked]
+    await server.wait_for(lambda: all(each.shown for each in asked), 180, "an answer for everybody")
+    texts = [each.text.strip() for each in asked]
+    assert all(texts), "an empty answer"
     assert not any(INCIDENT in text for text in texts), texts
     accepted = sum(QUEUED in text for text in texts)
     await _all_closed(stack)
     await server.wait_for(lambda: len(server.clips(channel)) >= clips + accepted, 10, f"{accepted} clips")
-    return Burst([_acknowledged(each) for each in asked], answered, accepted, len(asked) - accepted)
+    return _burst(asked, accepted)
 
 
-async def _answered_after(asked: Asked) -> float:
-    """Seconds until the person could read a sentence."""
-    await asked.answered(120)
-    assert asked.text.strip(), "an empty answer"
-    return asked.world.clock.now() - asked.asked_at
-
-
-def _acknowledged(asked: Asked) -> float:
-    assert asked.acknowledged_after is not None, asked
-    return asked.acknowledged_after
+def _burst(asked: Sequence[Asked], accepted: int) -> Burst:
+    acknowledged = [each.acknowledged_after for each in asked if each.acknowledged_after is not None]
+    assert len(acknowledged) == len(asked), "somebody was never acknowledged"
+    last = max(each.asked_at + after for each, after in zip(asked, acknowledged, strict=True))
+    answered = [each.shown[0].versions[0].at - each.asked_at for each in asked]
+    return Burst(acknowledged, last - asked[0].asked_at, answered, accepted, len(asked) - accepted)
 
 
 async def measure_bursts(stack: Stack, rounds: int) -> dict[int, list[Burst]]:
@@ -265,49 +263,50 @@ def judged(server: LocalDiscord, calls: Iterable[Call]) -> str:
 # --- tables ---
 
 
+Pick = Callable[[Iterable[float]], float]
+PICKS: tuple[tuple[str, Pick], ...] = (("best", min), ("median", median))
+
+
 def render_tables(takes: dict[str, list[Take]]) -> Iterable[str]:
-    """What the stack adds, and where."""
-    yield "| render | | direct call | direct encode | command → clip | added | ratio | added beyond encoding |"
+    """What the stack adds, and where. Differences are those of the row's own numbers."""
+    yield "| seconds | | direct call | its encode | command → clip | added | ratio | added beyond the encode |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for name, every in takes.items():
-        for word, pick in (("best", min), ("median", median)):
-            yield _render_row(name, word, every, pick)
+    rows = [(name, word, every, pick) for name, every in takes.items() for word, pick in PICKS]
+    for name, word, every, pick in rows:
+        render, encode, whole = (_picked(every, part, pick) for part in ("render", "encode", "whole"))
+        yield (
+            f"| {name} | {word} of {len(every)} | {render:.2f} | {encode:.2f} | {whole:.2f} | {whole - render:.2f}"
+            f" | {whole / render:.2f} | {whole - render - encode:.2f} |"
+        )
     yield ""
-    yield "| render (medians) | accepting | waiting | working | beyond render and encode | posting |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
-    for name, every in takes.items():
-        parts = [
-            [take.accepting for take in every],
-            [take.waiting for take in every],
-            [take.working for take in every],
-            [take.working - take.render - take.encode for take in every],
-            [take.posting for take in every],
-        ]
-        yield f"| {name} | " + " | ".join(f"{median(part):.2f}" for part in parts) + " |"
+    yield "| seconds | | command → accepted | → started | → ended | of it beyond call + encode | → posted |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    for name, word, every, pick in rows:
+        parts = [_picked(every, part, pick) for part in ("accepting", "waiting", "working")]
+        beyond = parts[-1] - _picked(every, "render", pick) - _picked(every, "encode", pick)
+        shown = " | ".join(f"{part:.2f}" for part in (*parts, beyond, _picked(every, "posting", pick)))
+        yield f"| {name} | {word} of {len(every)} | {shown} |"
 
 
-def _render_row(name: str, word: str, every: list[Take], pick: Callable[[Iterable[float]], float]) -> str:
-    render, whole = pick(take.render for take in every), pick(take.whole for take in every)
-    encode, added = pick(take.encode for take in every), pick(take.added for take in every)
-    beyond = pick(take.added - take.encode for take in every)
-    return (
-        f"| {name} | {word} of {len(every)} | {render:.2f} | {encode:.2f} | {whole:.2f} | {added:.2f}"
-        f" | {whole / render:.2f} | {beyond:.2f} |"
-    )
+def _picked(every: Iterable[Take], part: str, pick: Pick) -> float:
+    return pick(getattr(take, part) for take in every)
 
 
 def burst_table(bursts: dict[int, list[Burst]]) -> Iterable[str]:
-    """Milliseconds to the acknowledgement, of the best round and of the middle one, by their slowest percent."""
-    yield "| at once | round | p50 ms | p99 ms | max ms | last sentence after s | accepted | refused |"
-    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    """Milliseconds to the acknowledgement: of the best round, the middle one and the worst, by their p99."""
+    yield (
+        "| at once | round | p50 ms | p99 ms | max ms | first command → last acknowledged ms"
+        " | sentence, p50 s | last s | accepted | refused |"
+    )
+    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for crowd, every in bursts.items():
         ranked = sorted(every, key=lambda one: percentile(one.acknowledged, 99))
         for word, one in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
-            latencies = [1000 * percentile(one.acknowledged, share) for share in (50, 99, 100)]
-            shown = " | ".join(f"{latency:.0f}" for latency in latencies)
+            latencies = [percentile(one.acknowledged, share) for share in (50, 99, 100)]
+            shown = " | ".join(f"{1000 * latency:.0f}" for latency in (*latencies, one.all_acknowledged))
             yield (
-                f"| {crowd} | {word} of {len(every)} | {shown} | {max(one.answered):.2f}"
-                f" | {one.accepted} | {one.refused} |"
+                f"| {crowd} | {word} of {len(every)} | {shown} | {percentile(one.answered, 50):.1f}"
+                f" | {max(one.answered):.1f} | {one.accepted} | {one.refused} |"
             )
 
 
@@ -332,25 +331,24 @@ async def measure(folder: Path, rounds: int, only: str | None) -> None:
         server.rest.openapi = None  # judging a call takes milliseconds of our two cores; `judged` does it afterwards
         async with running(server, folder) as stack:
             print(f"{machine()}\n")
-            if only != "burst":
-                data = photo(0)
-                print(
-                    "\n".join(
-                        render_tables(await measure_renders(stack, Direct(folder / "models", data), data, rounds))
-                    )
-                )
-                print()
+            if only != "bursts":
+                await _print_renders(stack, rounds)
             if only != "renders":
-                print("\n".join(burst_table(await measure_bursts(stack, rounds))))
-                print()
+                print("\n".join(burst_table(await measure_bursts(stack, rounds))), "\n", sep="")
             print(judged(server, server.rest.calls))
+
+
+async def _print_renders(stack: Stack, rounds: int) -> None:
+    data = photo(0)
+    direct = Direct(stack.folder / "models", data)
+    print("\n".join(render_tables(await measure_renders(stack, direct, data, rounds))), "\n", sep="")
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="what Zoetrope adds to a render, and how soon it answers")
     parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured (5)")
-    parser.add_argument("--only", choices=("renders", "burst"), help="one half of it")
+    parser.add_argument("--only", choices=("renders", "bursts"), help="one half of it")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="zoetrope-overhead-") as name:
         asyncio.run(measure(Path(name), asked.rounds, asked.only))

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 RECONCILE_SECONDS = 5.0
 ALIVE_KEY = "zoetrope:bot"
 ALIVE_SECONDS = 20
+POSTING_SECONDS = 5.0
 """Healthchecks look at this key; it lives a little longer than the pause between two writes."""
 
 
@@ -128,11 +129,18 @@ class Zoetrope(AutoShardedBot):
                 await consumer.async_run()
             except REDIS_AWAY as error:
                 log.warning("deliveries wait for Redis: %s", error)
-            except asyncio.CancelledError:
-                for task in consumer.tasks.values():
-                    task.cancel()
-                raise
+            finally:
+                await self._finish_posting(list(consumer.tasks.values()))
             await asyncio.sleep(1)
+
+    async def _finish_posting(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Let posts that are under way arrive; what takes longer is given back to the queue."""
+        if not tasks:
+            return
+        await asyncio.wait(tasks, timeout=POSTING_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _reconcile(self) -> None:
         while True:

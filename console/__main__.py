@@ -45,10 +45,11 @@ def _settings() -> Settings:
         raise typer.Exit(CANNOT_START) from None
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end; Ctrl-C is an end like any other."""
+def _run(work: Coroutine[Any, Any, int | None]) -> None:
+    """Run to the end; Ctrl-C is an end like any other, an exit code is passed on."""
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(work)
+        if code := asyncio.run(work):
+            raise typer.Exit(code)
 
 
 def _log(process: str) -> None:

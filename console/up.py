@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncGenerator, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import discord
 
@@ -20,6 +20,7 @@ from jobs.queue import DEFAULT_URL, JobQueue, connect
 from media.store import MediaStore
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class CannotStart(Exception):
@@ -77,18 +78,20 @@ async def run_bot(settings: Settings) -> None:
         await redis.aclose()
 
 
-async def _until_told(work: Coroutine[Any, Any, object]) -> None:
-    """Run until the work ends or SIGTERM or SIGINT comes."""
+async def _until_told(work: Coroutine[Any, Any, T]) -> T | None:
+    """Run until the work ends, or until SIGTERM or SIGINT comes: then None."""
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return None
 
 
-async def run_everything(settings: Settings) -> None:
-    """Redis, bot and workers, each started again if it dies, until SIGINT or SIGTERM.
+async def run_everything(settings: Settings) -> int:
+    """Redis, bot and workers, each started again if it dies, until SIGINT or SIGTERM; the exit code.
 
     Raises:
         CannotStart: the bot cannot start at all.
@@ -99,13 +102,15 @@ async def run_everything(settings: Settings) -> None:
         environment = {**os.environ, "ZOETROPE_REDIS__URL": url}
         bot = keep_running("console", ["bot"], environment, give_up=(CANNOT_START,))
         workers = [keep_running("console", ["worker"], one) for one in worker_environments(without_token(environment))]
-        await _until_told(_first_to_give_up(bot, *workers))
+        return await _until_told(_first_to_give_up(bot, *workers)) or 0
 
 
-async def _first_to_give_up(*processes: Coroutine[Any, Any, int]) -> None:
+async def _first_to_give_up(*processes: Coroutine[Any, Any, int]) -> int:
+    """The exit code of the first process that is not worth starting again; the others are ended."""
     tasks = [asyncio.create_task(process) for process in processes]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
     finally:
         for task in tasks:
             task.cancel()

@@ -5,6 +5,7 @@ local OPEN = 'zoetrope:open'                     -- set: ids of jobs that are no
 local RENDERS = 'zoetrope:renders'               -- arq queue of the workers
 local DELIVERIES = 'zoetrope:deliveries'         -- arq queue of the bot
 local ARQ_KEY_MS = 90 * 24 * 3600 * 1000         -- arq's own default of a day loses long backlogs
+local MARK_MS = 5000                             -- so long arq's in-progress mark may stand without a claim
 
 local function now_ms()
   local t = redis.call('TIME')

@@ -5,7 +5,16 @@ if not state or state == 'closed' then
   redis.call('SREM', OPEN, id)
   return nil
 elseif state == 'waiting' then
-  if redis.call('ZSCORE', RENDERS, id) and redis.call('EXISTS', 'arq:job:' .. id) == 1 then return nil end
+  -- arq marks a job before its worker claims it, a moment later. A mark that stays belongs to a worker that died between.
+  if redis.call('EXISTS', 'arq:in-progress:' .. id) == 0 then
+    redis.call('HDEL', job_key(id), 'marked_ms')
+  else
+    redis.call('HSETNX', job_key(id), 'marked_ms', now_ms())
+  end
+  local marked = tonumber(redis.call('HGET', job_key(id), 'marked_ms') or now_ms())
+  local findable = redis.call('ZSCORE', RENDERS, id) and redis.call('EXISTS', 'arq:job:' .. id) == 1
+  if findable and now_ms() - marked < MARK_MS then return nil end
+  redis.call('HDEL', job_key(id), 'marked_ms')
   line_up(id)
   return 'requeued'
 elseif state == 'running' then
