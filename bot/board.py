@@ -15,7 +15,7 @@ from bot import wording
 from bot.buttons import while_open
 from jobs import logs
 from jobs.queue import REDIS_AWAY, JobQueue, NoSuchJob
-from jobs.record import Job, State
+from jobs.record import Job, JobPlace, State
 
 if TYPE_CHECKING:
     from discord.abc import Messageable
@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 EDIT_SECONDS = 2.5
 """At least this long between two edits of one message. Discord allows about five a channel in five seconds."""
+WAITING_EDIT_SECONDS = 10.0
+"""A long line moves with every job that ends; its messages need not all follow at once."""
+LOOKED_AT = 5000
+"""Places in the line that are compared; who waits further back is looked at with all the others."""
 SWEEP_SECONDS = 1.0
 RESYNC_SECONDS = 15.0
 """Pub/sub may lose a word; every open job is looked at this often."""
@@ -38,9 +42,20 @@ class Shown:
     def __init__(self) -> None:
         self.text = ""
         self.at = 0.0
+        self.place: int | None = None
+        """Jobs ahead, as the message says; None once it no longer waits."""
         self.lost = False
         """The message or its channel is out of reach: no use in trying again."""
         self.lock = asyncio.Lock()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the message shows a place in the line."""
+        return self.place is not None
+
+    def says(self, text: str, place: JobPlace | None) -> None:
+        """Remember what the message says now."""
+        self.text, self.at, self.place = text, time.monotonic(), place.ahead if place else None
 
 
 class Board:
@@ -74,7 +89,8 @@ class Board:
             job = await self.queue.job(job.id)
             if job.status_message or job.state.ended:
                 return job.status_message
-            text = wording.status(job, await self.queue.place(job.id)) + wording.notes(job.submission.said)
+            place = await self._place(job)
+            text = wording.status(job, place) + wording.notes(job.submission.said)
             answering: Any = _reference(job)  # None is as good as nothing, but no overload of `send` says so
             try:
                 message = await self.channel(job).send(
@@ -88,7 +104,7 @@ class Board:
             except UNREACHED as error:
                 log.warning("no status message: %s", error)
                 return None
-            shown.text, shown.at = text, time.monotonic()
+            shown.says(text, place)
             return await self.queue.keep_status(job.id, str(message.id))
 
     async def settle(self, job: Job, link: str | None) -> None:
@@ -121,15 +137,22 @@ class Board:
                 if time.monotonic() - synced > RESYNC_SECONDS:
                     synced = time.monotonic()
                     self._dirty.update(await self.queue.open_jobs())
+                if self._dirty:
+                    await self._find_moved()
                 self._start_edits()
 
+    async def _find_moved(self) -> None:
+        """A change anywhere may have moved those who wait; only whose place is another by now is looked at again."""
+        places = {job_id: place for place, job_id in enumerate(await self.queue.head_of_line(LOOKED_AT))}
+        self._dirty.update(
+            job_id for job_id, shown in self._shown.items() if shown.waits and places.get(job_id) != shown.place
+        )
+
     def _start_edits(self) -> None:
-        if self._dirty:  # a change anywhere moves those who wait
-            self._dirty.update(job_id for job_id, shown in self._shown.items() if shown.text.startswith("⏳"))
         now = time.monotonic()
         for job_id in sorted(self._dirty):
-            shown = self._shown.get(job_id)
-            if job_id in self._edits or (shown and now - shown.at < EDIT_SECONDS):
+            shown = self._shown.get(job_id) or Shown()
+            if job_id in self._edits or now - shown.at < EDIT_SECONDS:
                 continue
             self._dirty.discard(job_id)
             self._edits[job_id] = task = asyncio.create_task(self._refresh(job_id))
@@ -154,8 +177,11 @@ class Board:
 
     async def _edit(self, job: Job) -> None:
         shown = self._shown.setdefault(job.id, Shown())
-        text = wording.status(job, await self.queue.place(job.id)) + wording.notes(job.submission.said)
+        place = await self._place(job)
+        text = wording.status(job, place) + wording.notes(job.submission.said)
         message = self.message(job)
+        if place and shown.waits and time.monotonic() - shown.at < WAITING_EDIT_SECONDS:
+            return  # the next look at all open jobs comes soon enough
         if text == shown.text or message is None or shown.lost:
             return
         async with shown.lock:
@@ -166,7 +192,10 @@ class Board:
             except UNREACHED as error:
                 log.info("status message not edited: %s", error)
                 shown.lost = isinstance(error, discord.NotFound | discord.Forbidden)
-            shown.text, shown.at = text, time.monotonic()
+            shown.says(text, place)
+
+    async def _place(self, job: Job) -> JobPlace | None:
+        return await self.queue.place(job.id) if job.state is State.WAITING else None
 
 
 def _reference(job: Job) -> discord.MessageReference | None:
