@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from hypothesis.strategies import booleans, sampled_from
@@ -194,6 +195,7 @@ class Walk(RuleBasedStateMachine):
         return found
 
 
+@pytest.mark.timeout(400)  # seconds where it passes; hypothesis takes minutes to find the shortest way to a failure
 def test_whatever_happens_in_whatever_order_the_records_hold(tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
         rooms = contextlib.AsyncExitStack()

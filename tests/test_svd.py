@@ -23,7 +23,7 @@ from inference.systems.svd.weights import BY_NAME, SVD, SVD_XT, SVD_XT_1_1, UNET
 from jobs.errors import Failure
 from jobs.requests.svd import SvdRequest
 from jobs.texts import say, word
-from tests.tiny_models.svd import random_svd, write_hub, write_single, write_svd
+from tests.tiny_models.svd import TINY, random_svd, write_hub, write_single, write_svd
 
 pytestmark = [
     # diffusers 0.42's EulerDiscreteScheduler hands tensors to numpy 2's `array` in a way that numpy means to end.
@@ -129,7 +129,7 @@ def diffusers_pipeline(models: Path) -> StableVideoDiffusionPipeline:
 def run_diffusers(pipeline: StableVideoDiffusionPipeline, asked: SvdRequest, still: Image.Image, **ways: Any) -> Any:
     assert asked.min_guidance_scale is not None
     assert asked.max_guidance_scale is not None
-    width, height = pictures.clip_size(pictures.closest_shape(still.size), sample_size=12)
+    width, height = pictures.clip_size(pictures.closest_shape(still.size), sample_size=TINY.sample_size)
     made: Any = pipeline(
         pictures.crop(still, (width, height)),
         width=width,
@@ -159,7 +159,7 @@ def test_both_published_layouts_give_the_same_frames(tmp_path: Path) -> None:
 def test_each_checkpoint_makes_the_frames_it_was_trained_for(models: Path, model: str, trained: int) -> None:
     clip = system(models).render(request(model=model, num_frames=None), Sources({"image": picture()}), untold)
 
-    assert (clip.num_frames, clip.width, clip.height, clip.fps) == (trained, 128, 72, 6)
+    assert (clip.num_frames, clip.width, clip.height, clip.fps) == (trained, 88, 48, 6)
     assert clip.facts == {"model": model}
     assert clip.notes == ()
     assert len(frames_of(clip)) == trained
@@ -168,11 +168,11 @@ def test_each_checkpoint_makes_the_frames_it_was_trained_for(models: Path, model
 @pytest.mark.parametrize(
     ("picture_size", "shape", "size"),
     [
-        ((640, 360), "auto", (128, 72)),
-        ((360, 640), "auto", (72, 128)),
-        ((500, 480), "auto", (96, 96)),
-        ((640, 360), "portrait", (72, 128)),
-        ((3000, 100), "square", (96, 96)),
+        ((640, 360), "auto", (88, 48)),
+        ((360, 640), "auto", (48, 88)),
+        ((500, 480), "auto", (64, 64)),
+        ((640, 360), "portrait", (48, 88)),
+        ((3000, 100), "square", (64, 64)),
     ],
 )
 def test_the_shape_follows_the_picture_or_the_request(
@@ -381,7 +381,7 @@ def test_leftover_position_ids_of_older_transformers_are_passed_over(folder: Pat
     path = folder / "svd" / "image_encoder" / "model.fp16.safetensors"
     save_file({**load_file(path), "vision_model.embeddings.position_ids": torch.arange(50)[None]}, path)
 
-    assert render(system(folder), request()).shape == (4, 72, 128, 3)
+    assert render(system(folder), request()).shape == (4, 48, 88, 3)
 
 
 def test_1_1_says_when_it_leaves_what_it_was_tuned_for(models: Path) -> None:

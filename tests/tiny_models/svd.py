@@ -1,6 +1,6 @@
 """Small SVD checkpoints: the real classes with random numbers, saved as the published files are.
 
-About 7 MB each; they make 128 × 72 pixels. Attention heads are as wide as the published ones (64 and 80), because a
+About 7 MB each; they make 88 × 48 pixels. Attention heads are as wide as the published ones (64 and 80), because a
 single file does not tell their width. It does not tell the training area either, so that stands in its header.
 """
 
@@ -37,7 +37,7 @@ TINY = Architecture(
     ),
     vae=VaeSizes(channels=(32, 32, 32, 32), res_blocks=1, latent_channels=4),
     clip=ClipSizes(width=80, layers=2, mlp=160, patch=32, image_size=224, projection=32),
-    sample_size=12,
+    sample_size=8,
 )
 
 MODEL_INDEX = {

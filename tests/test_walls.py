@@ -1,0 +1,39 @@
+"""What a process has imported once it is up. import-linter reads imports; this looks at what was really loaded."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"torch", "diffusers", "transformers", "accelerate"}
+
+
+def loaded_by(modules: str) -> set[str]:
+    """Top-level packages in a fresh interpreter that imported these modules."""
+    program = f"import json, sys, {modules}\nprint(json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize(
+    ("modules", "needed", "forbidden"),
+    [
+        ("bot, commands, jobs, media, bot.client, commands.make", {"discord"}, HEAVY | {"inference"}),
+        ("inference.worker", {"arq", "media"}, HEAVY | {"discord", "bot", "commands"}),
+        ("inference.child", {"torch"}, {"discord", "bot", "commands", "arq", "redis"}),
+        ("inference.systems, inference.weights, inference.settings", {"jobs"}, HEAVY | {"discord", "bot"}),
+        ("console.__main__", {"typer"}, HEAVY),
+        ("jobs.queue, jobs.workers, jobs.texts", {"arq"}, HEAVY | {"discord", "bot", "commands", "inference", "media"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_process_loads_what_it_needs_and_nothing_from_behind_its_wall(
+    modules: str, needed: set[str], forbidden: set[str]
+) -> None:
+    loaded = loaded_by(modules)
+
+    assert needed <= loaded
+    assert not forbidden & loaded
