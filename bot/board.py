@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import Any
 
 import aiohttp
 import discord
 
 from bot import wording
 from bot.buttons import while_open
+from bot.posting import answering_if_possible, reference
 from jobs import logs
 from jobs.queue import REDIS_AWAY, JobQueue, NoSuchJob
 from jobs.record import Job, JobPlace, State
-
-if TYPE_CHECKING:
-    from discord.abc import Messageable
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +34,11 @@ UNREACHED = (discord.HTTPException, aiohttp.ClientError, OSError)
 """Discord said no, or did not say anything (which is no HTTPException)."""
 
 
+def _final(error: BaseException) -> bool:
+    """Whether Discord will say the same next time: AutoMod, a missing permission, a channel that is gone."""
+    return isinstance(error, discord.HTTPException) and error.status < 500 and error.status != 429
+
+
 class Shown:
     """What one job's status message says, and since when."""
 
@@ -44,6 +47,7 @@ class Shown:
         self.at = 0.0
         self.place: int | None = None
         """Jobs ahead, as the message says; None once it no longer waits."""
+        self.channel = ""
         self.lost = False
         """The message or its channel is out of reach: no use in trying again."""
         self.lock = asyncio.Lock()
@@ -53,9 +57,10 @@ class Shown:
         """Whether the message shows a place in the line."""
         return self.place is not None
 
-    def says(self, text: str, place: JobPlace | None) -> None:
+    def says(self, text: str, place: JobPlace | None, job: Job) -> None:
         """Remember what the message says now."""
         self.text, self.at, self.place = text, time.monotonic(), place.ahead if place else None
+        self.channel = job.submission.channel.id
 
 
 class Board:
@@ -87,30 +92,43 @@ class Board:
         shown = self._shown.setdefault(job.id, Shown())
         async with shown.lock:
             job = await self.queue.job(job.id)
-            if job.status_message or job.state.ended:
+            if job.status_message or job.state.ended or shown.lost:
                 return job.status_message
             place = await self._place(job)
             text = wording.status(job, place) + wording.notes(job.submission.said)
-            answering: Any = _reference(job)  # None is as good as nothing, but no overload of `send` says so
+            shown.says("", place, job)  # an attempt counts as an edit: what is refused is not tried every second
             try:
-                message = await self.channel(job).send(
-                    text,
-                    view=while_open(job),
-                    nonce=f"s{job.id}",
-                    allowed_mentions=NOBODY,
-                    reference=answering,
-                    silent=True,
-                )
+                message = await self._post(job, text)
             except UNREACHED as error:
                 log.warning("no status message: %s", error)
+                shown.lost = _final(error)
                 return None
-            shown.says(text, place)
-            return await self.queue.keep_status(job.id, str(message.id))
+            shown.says(text, place, job)
+            kept = await self.queue.keep_status(job.id, str(message.id))
+        if (await self.queue.job(job.id)).state is State.CLOSED:  # it ended while Discord was slow to answer
+            await self.settle(job.id, None)
+        return kept
 
-    async def settle(self, job: Job, link: str | None) -> None:
+    async def _post(self, job: Job, text: str) -> discord.Message:
+        def send(answering: Any) -> Awaitable[discord.Message]:
+            return self.channel(job).send(
+                text,
+                view=while_open(job),
+                nonce=f"s{job.id}",
+                allowed_mentions=NOBODY,
+                reference=answering,
+                silent=True,
+                suppress_embeds=True,
+            )
+
+        return await answering_if_possible(send, _reference(job))
+
+    async def settle(self, job_id: str, link: str | None) -> None:
         """The last edit: one line, no buttons."""
-        shown = self._shown.pop(job.id, None) or Shown()
+        shown = self._shown.setdefault(job_id, Shown())
         async with shown.lock:
+            self._shown.pop(job_id, None)
+            job = await self.queue.job(job_id)
             message = self.message(job)
             if message is None:
                 return
@@ -120,26 +138,23 @@ class Board:
                 log.info("status message not settled: %s", error)
 
     async def listen(self) -> None:
-        """Hear of changes for ever, whatever happens to Redis."""
+        """Hear of changes for ever; the client starts it again when Redis was away."""
         while True:
-            with contextlib.suppress(*REDIS_AWAY):
-                self._dirty.update(await self.queue.open_jobs())
-                async for job_id in self.queue.changes():
-                    self._dirty.add(job_id)
-            await asyncio.sleep(1)
+            self._dirty.update(await self.queue.open_jobs())
+            async for job_id in self.queue.changes():
+                self._dirty.add(job_id)
 
     async def sweep(self) -> None:
         """Edit what changed, for ever; one edit of a message at a time, and what changes meanwhile is coalesced."""
         synced = time.monotonic()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            with contextlib.suppress(*REDIS_AWAY):
-                if time.monotonic() - synced > RESYNC_SECONDS:
-                    synced = time.monotonic()
-                    self._dirty.update(await self.queue.open_jobs())
-                if self._dirty:
-                    await self._find_moved()
-                self._start_edits()
+            if time.monotonic() - synced > RESYNC_SECONDS:
+                synced = time.monotonic()
+                self._dirty.update(await self.queue.open_jobs())
+            if self._dirty:
+                await self._find_moved()
+            self._start_edits()
 
     async def _find_moved(self) -> None:
         """A change anywhere may have moved those who wait; only whose place is another by now is looked at again."""
@@ -150,10 +165,15 @@ class Board:
 
     def _start_edits(self) -> None:
         now = time.monotonic()
+        busy = {shown.channel for job_id in self._edits if (shown := self._shown.get(job_id)) and shown.waits}
         for job_id in sorted(self._dirty):
             shown = self._shown.get(job_id) or Shown()
             if job_id in self._edits or now - shown.at < EDIT_SECONDS:
                 continue
+            if shown.waits and shown.channel in busy:
+                continue  # a long line's messages take turns, so that a render's progress is not stuck behind them
+            if shown.waits:
+                busy.add(shown.channel)
             self._dirty.discard(job_id)
             self._edits[job_id] = task = asyncio.create_task(self._refresh(job_id))
             task.add_done_callback(lambda _, job_id=job_id: self._edits.pop(job_id, None))
@@ -177,22 +197,23 @@ class Board:
 
     async def _edit(self, job: Job) -> None:
         shown = self._shown.setdefault(job.id, Shown())
-        place = await self._place(job)
-        text = wording.status(job, place) + wording.notes(job.submission.said)
-        message = self.message(job)
-        if place and shown.waits and time.monotonic() - shown.at < WAITING_EDIT_SECONDS:
-            return  # the next look at all open jobs comes soon enough
-        if text == shown.text or message is None or shown.lost:
-            return
         async with shown.lock:
             if job.id not in self._shown:  # settled meanwhile
+                return
+            job = await self.queue.job(job.id)
+            place = await self._place(job)
+            if place and shown.waits and time.monotonic() - shown.at < WAITING_EDIT_SECONDS:
+                return  # the next look at all open jobs comes soon enough
+            text = wording.status(job, place) + wording.notes(job.submission.said)
+            message = self.message(job)
+            if text == shown.text or message is None or shown.lost or job.state.ended:
                 return
             try:
                 await message.edit(content=text, allowed_mentions=NOBODY)
             except UNREACHED as error:
                 log.info("status message not edited: %s", error)
-                shown.lost = isinstance(error, discord.NotFound | discord.Forbidden)
-            shown.says(text, place)
+                shown.lost = _final(error)
+            shown.says(text, place, job)
 
     async def _place(self, job: Job) -> JobPlace | None:
         return await self.queue.place(job.id) if job.state is State.WAITING else None
@@ -200,40 +221,4 @@ class Board:
 
 def _reference(job: Job) -> discord.MessageReference | None:
     """The message that asked, so that the answer hangs under it."""
-    if job.submission.reply_to is None:
-        return None
-    return reference(job, job.submission.reply_to)
-
-
-def reference(job: Job, message_id: str) -> discord.MessageReference:
-    """A reply to a message in the job's channel that may be gone by now."""
-    channel = job.submission.channel
-    return discord.MessageReference(
-        message_id=int(message_id),
-        channel_id=int(channel.id),
-        guild_id=int(channel.guild_id) if channel.guild_id else None,
-        fail_if_not_exists=False,
-    )
-
-
-async def find_final(channel: Messageable, job: Job, me: int) -> discord.Message | None:
-    """A final message of this job that Discord took but whose answer was lost: among the channel's recent ones.
-
-    Every final message of ours carries a button with the job's id.
-    """
-    async for message in channel.history(
-        limit=100, after=discord.Object(int(job.status_message)) if job.status_message else None
-    ):
-        if message.author.id == me and f"zt:again:{job.id}" in _custom_ids(message):
-            return message
-    return None
-
-
-def _custom_ids(message: discord.Message) -> set[str]:
-    rows = [row for row in message.components if isinstance(row, discord.ActionRow)]
-    return {
-        child.custom_id
-        for row in rows
-        for child in row.children
-        if isinstance(child, discord.Button) and child.custom_id
-    }
+    return reference(job, job.submission.reply_to) if job.submission.reply_to else None

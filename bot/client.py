@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 import discord
 from arq.connections import ArqRedis
 from discord import app_commands
+from discord.app_commands import AppCommandContext, AppInstallationType
 from discord.ext.commands import AutoShardedBot, Cog, when_mentioned
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
+from redis.exceptions import RedisError
 from yarl import URL
 
 from bot.board import Board
@@ -44,10 +46,10 @@ def sentence_for(error: BaseException) -> str:
     original = error.original if isinstance(error, app_commands.CommandInvokeError) else error
     if isinstance(original, UserError):
         return word(original)
-    if isinstance(original, REDIS_AWAY) and not isinstance(original, discord.DiscordException):
-        log.error("Redis is away: %s", original)
-        return say("queue_away")
     incident = new_incident()
+    if isinstance(original, RedisError):
+        log.error("incident %s: Redis is away: %s", incident, original)
+        return say("queue_away", {"incident": incident})
     log.error("incident %s", incident, exc_info=original)
     return say("unexpected", {"incident": incident})
 
@@ -85,6 +87,8 @@ class Zoetrope(AutoShardedBot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             max_messages=None,
+            allowed_installs=AppInstallationType(guild=True, user=False),  # where the bot is not, it cannot deliver
+            allowed_contexts=AppCommandContext(guild=True, dm_channel=True, private_channel=False),
         )
         self.settings = settings
         self.limits = limits
@@ -107,7 +111,18 @@ class Zoetrope(AutoShardedBot):
         self.add_dynamic_items(*BUTTONS)
         await self._register_commands()
         for chore in (self.board.listen, self.board.sweep, self._deliver, self._reconcile):
-            self._chores.append(asyncio.create_task(chore(), name=chore.__name__))
+            self._chores.append(asyncio.create_task(self._for_ever(chore), name=chore.__name__))
+
+    async def _for_ever(self, chore: Callable[[], Awaitable[None]]) -> None:
+        """A bot whose chores have stopped looks alive and is not: whatever ends one, it begins again."""
+        while True:
+            try:
+                await chore()
+            except REDIS_AWAY as error:
+                log.warning("%s waits for Redis: %s", chore.__name__, error)
+            except Exception:
+                log.exception("%s begins again", chore.__name__)
+            await asyncio.sleep(1)
 
     async def _find_gateway(self) -> None:
         """After a lost session the library connects to a fixed address without asking; let it be the right one."""
@@ -122,16 +137,12 @@ class Zoetrope(AutoShardedBot):
             await self.tree.sync(guild=guild)
 
     async def _deliver(self) -> None:
-        """Consume deliveries for ever; arq's worker gives up when Redis is away for a second, we do not."""
-        while True:
-            consumer = self.delivery.consumer(self.redis)
-            try:
-                await consumer.async_run()
-            except REDIS_AWAY as error:
-                log.warning("deliveries wait for Redis: %s", error)
-            finally:
-                await self._finish_posting(list(consumer.tasks.values()))
-            await asyncio.sleep(1)
+        """Consume deliveries; arq's worker gives up when Redis is away for a second, and is then begun again."""
+        consumer = self.delivery.consumer(self.redis)
+        try:
+            await consumer.async_run()
+        finally:
+            await self._finish_posting(list(consumer.tasks.values()))
 
     async def _finish_posting(self, tasks: list[asyncio.Task[None]]) -> None:
         """Let posts that are under way arrive; what takes longer is given back to the queue."""
@@ -144,13 +155,10 @@ class Zoetrope(AutoShardedBot):
 
     async def _reconcile(self) -> None:
         while True:
-            try:
-                if self.is_ready():
-                    await self.redis.set(ALIVE_KEY, "1", ex=ALIVE_SECONDS)
-                for repair, job_ids in (await self.queue.reconcile()).items():
-                    log.warning("reconciled: %s %s", repair, " ".join(job_ids))
-            except REDIS_AWAY as error:
-                log.warning("not reconciled: %s", error)
+            if self.is_ready():
+                await self.redis.set(ALIVE_KEY, "1", ex=ALIVE_SECONDS)
+            for repair, job_ids in (await self.queue.reconcile()).items():
+                log.warning("reconciled: %s %s", repair, " ".join(job_ids))
             await asyncio.sleep(RECONCILE_SECONDS)
 
     async def on_ready(self) -> None:

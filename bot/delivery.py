@@ -14,9 +14,9 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import aiohttp
 import discord
@@ -24,8 +24,9 @@ from arq.connections import ArqRedis
 from arq.worker import Retry, Worker, func
 
 from bot import wording
-from bot.board import Board, find_final, reference
+from bot.board import Board
 from bot.buttons import under_result
+from bot.posting import answering_if_possible, find_final, reference
 from bot.uploads import Uploads
 from jobs import logs
 from jobs.errors import Failure, new_incident
@@ -37,12 +38,16 @@ from media.store import MediaStore
 
 log = logging.getLogger(__name__)
 
-GIVE_UP_SECONDS = 24 * 3600
+BUG_TRIES = 5
+"""So often may a bug get in the way before the person is told of it instead."""
+SETTLE_SECONDS = 10.0
+REQUEST_BYTES = 25 * 2**20
+"""Discord's limit for a whole Create Message request."""
 NONCE_SECONDS = 120
 """Discord keeps nonces for "the past few minutes"; after this long we look for ourselves."""
 POLL_SECONDS = 0.2
 TOO_LARGE = 40005
-UNKNOWN_CHANNEL, MISSING_ACCESS, MISSING_PERMISSIONS = 10003, 50001, 50013
+UNKNOWN_CHANNEL, MISSING_ACCESS, MISSING_PERMISSIONS, LOCKED_THREAD = 10003, 50001, 50013, 50083
 AUTOMOD = (200000, 200001)
 SHRINKS = 5
 """How often a file is made smaller before it is given up; each time by half at least."""
@@ -80,15 +85,16 @@ class Delivery:
             job_deserializer=deserialize,
         )
 
-    async def deliver(self, context: Mapping[str, Any], job_id: str) -> None:
+    async def deliver(self, _: Mapping[str, Any], job_id: str) -> None:
         """arq's function: see that the channel hears once how the job ended."""
         logs.job_id.set(job_id)
-        if job_id in self._posting or not await self.queue.delivering(job_id):
+        if job_id in self._posting:
             return
         self._posting.add(job_id)
         keeper = asyncio.create_task(self._keep(job_id))
         try:
-            await self._deliver(await self.queue.job(job_id), int(context["job_try"]))
+            if tries := await self.queue.delivering(job_id, begins=True):
+                await self._deliver(job_id, tries)
         finally:
             keeper.cancel()
             self._posting.discard(job_id)
@@ -100,27 +106,51 @@ class Delivery:
             with contextlib.suppress(*REDIS_AWAY):
                 await self.queue.delivering(job_id)
 
-    async def _deliver(self, job: Job, tries: int) -> None:
+    async def _deliver(self, job_id: str, tries: int) -> None:
+        """One try: posted and closed, or put off.
+
+        Raises:
+            Retry: it is to be tried again later.
+        """
         try:
+            job = await self.queue.job(job_id)
             message = await self._post(job, tries)
         except (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError) as error:
-            await self._later(job, tries, error)  # 5xx, 429, silence; what is final was dealt with in `_post`
-            return
-        await self._close(job, message)
+            self._later(tries, error)  # 5xx, 429, silence; what is final was dealt with in `_post`
+        except REDIS_AWAY as error:
+            self._later(tries, error)
+        except Exception as error:
+            incident = new_incident()
+            log.exception("incident %s while posting, try %d", incident, tries)
+            if tries < BUG_TRIES:
+                self._later(tries, error)
+            await self._give_up(job_id, incident)
+        else:
+            await self._close(job, message)
 
-    async def _close(self, job: Job, message: discord.Message | None) -> None:
-        if await self.queue.close(job.id, str(message.id) if message else None):
-            log.info("delivered as message %s", message.id if message else None)
-        await self.board.settle(job, message.jump_url if message else None)
-
-    async def _later(self, job: Job, tries: int, error: Exception) -> None:
-        if job.ended_ms and time.time() - job.ended_ms / 1000 > GIVE_UP_SECONDS:
-            log.error("given up after %d tries: %s", tries, error)
-            await self.queue.close(job.id, None)
-            return
+    def _later(self, tries: int, error: Exception) -> NoReturn:
         seconds = min(2.0 ** min(tries, 8), 300.0) * random.uniform(0.7, 1.3)
         log.warning("try %d failed (%s: %s); again in %.0f s", tries, type(error).__name__, error, seconds)
-        raise Retry(defer=seconds)
+        raise Retry(defer=seconds) from error
+
+    async def _give_up(self, job_id: str, incident: str) -> None:
+        """A bug is in the way every time: say so in plain text, if even that works, and close the job."""
+        log.error("incident %s: given up", incident)
+        try:
+            job = await self.queue.job(job_id)
+            text = f"⚠️ <@{job.submission.requester.id}> {say('unexpected', {'incident': incident})}"
+            await self._close(job, await self._send(job, text, []))
+        except Exception:
+            log.exception("incident %s: nobody could be told", incident)
+            await self.queue.close(job_id, None)
+
+    async def _close(self, job: Job, message: discord.Message | None) -> None:
+        """The status message first: once the job is closed nobody looks at it again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self.board.settle(job.id, message.jump_url if message else None)
+        if await self.queue.close(job.id, str(message.id) if message else None):
+            log.info("delivered as message %s", message.id if message else None)
 
     async def _post(self, job: Job, tries: int) -> discord.Message | None:
         """The final message: posted now, or found from an earlier try; None where nobody can be reached."""
@@ -158,7 +188,10 @@ class Delivery:
                 if not files or (error.status != 413 and error.code != TOO_LARGE):
                     raise
             largest = max(len(data) for _, data in files)
-            limit = await self.uploads.refused(job.submission.channel.guild_id, largest)
+            if len(files) > 1 and sum(len(data) for _, data in files) > REQUEST_BYTES:
+                limit = largest // 2  # the request was too large, which says nothing of one file
+            else:
+                limit = await self.uploads.refused(job.submission.channel.guild_id, largest)
             log.warning("a file of %d bytes was too large; now at most %d", largest, limit)
             files = [(file, await _fitted(file, data, limit)) for file, data in originals]
             note = f"\n-# {say('smaller_for_channel')}"
@@ -170,21 +203,23 @@ class Delivery:
         return [(file, await self.store.get(file.digest)) for file in job.outcome.files]
 
     async def _send(self, job: Job, text: str, files: list[tuple[ResultFile, bytes]]) -> discord.Message:
-        attached = [discord.File(io.BytesIO(data), filename=file.name) for file, data in files]
-        answering: Any = reference(job, job.status_message) if job.status_message else None
-        return await self.board.channel(job).send(
-            text,
-            files=attached,
-            view=under_result(job),
-            nonce=job.id,
-            allowed_mentions=discord.AllowedMentions(
-                everyone=False,
-                roles=False,
-                users=[discord.Object(int(job.submission.requester.id))],
-                replied_user=False,
-            ),
-            reference=answering,
-        )
+        def send(answering: Any) -> Awaitable[discord.Message]:
+            return self.board.channel(job).send(
+                text,
+                files=[discord.File(io.BytesIO(data), filename=file.name) for file, data in files],
+                view=under_result(job),
+                nonce=job.id,
+                allowed_mentions=discord.AllowedMentions(
+                    everyone=False,
+                    roles=False,
+                    users=[discord.Object(int(job.submission.requester.id))],
+                    replied_user=False,
+                ),
+                reference=answering,
+            )
+
+        fresh = await self.queue.job(job.id)  # its status message may have been posted meanwhile
+        return await answering_if_possible(send, reference(job, fresh.status_message) if fresh.status_message else None)
 
     async def _otherwise(self, job: Job, error: discord.HTTPException) -> discord.Message | None:
         """The channel does not take it: tell the requester alone, with the clip where that may be."""
@@ -194,6 +229,7 @@ class Delivery:
             UNKNOWN_CHANNEL: "it is gone",
             MISSING_ACCESS: "I cannot see it",
             MISSING_PERMISSIONS: "I may not post there",
+            LOCKED_THREAD: "the thread is locked",
         }
         if error.code in reasons or isinstance(error, discord.Forbidden):
             reason = reasons.get(error.code, "Discord forbids it")
@@ -203,7 +239,8 @@ class Delivery:
             return await self._tell(job, say("delivery_gone_failed", {"reason": reason, "sentence": told}), [])
         incident = new_incident()
         log.error("incident %s: Discord refuses the final message: %s", incident, error)
-        return await self._tell(job, say("unexpected", {"incident": incident}), [])
+        files = await self._load(job)
+        return await self._tell(job, say("delivery_refused", {"incident": incident}), files)
 
     async def _tell(self, job: Job, text: str, files: list[tuple[ResultFile, bytes]]) -> discord.Message | None:
         try:
@@ -211,9 +248,9 @@ class Delivery:
             room = await person.create_dm()
             attached = [discord.File(io.BytesIO(data), filename=file.name) for file, data in files]
             return await room.send(text, files=attached, nonce=job.id)
-        except (discord.DiscordServerError, discord.RateLimited):
-            raise
         except discord.HTTPException as error:
+            if error.status >= 500 or error.status == 429:
+                raise
             log.error("nobody can be told how it ended: %s", error)
             return None
 

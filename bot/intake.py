@@ -9,7 +9,7 @@ import discord
 
 from bot.download import Downloads
 from jobs.errors import Note, Refusal
-from jobs.queue import JobQueue
+from jobs.queue import JobQueue, TooManyJobs
 from jobs.recipe import Output, Recipe, Source
 from jobs.record import Channel, Job, Person, Submission
 from jobs.requests import BY_SYSTEM, REQUESTS, Brief, Request
@@ -19,6 +19,8 @@ from media.limits import PictureLimits, declared_refusal
 from media.pictures import Picture, read_picture
 from media.store import MediaStore
 
+DOWNLOADS = 12
+"""Pictures that are on their way or waiting to be decoded at once; each may weigh as much as the limit."""
 DECODERS = 2
 """Pictures decoded at once: a large one takes some hundred megabytes."""
 
@@ -83,6 +85,7 @@ class Intake:
             max_side=limits.picture_side,
             working_side=limits.working_side,
         )
+        self._in_memory = asyncio.Semaphore(DOWNLOADS)
         self._decoders = asyncio.Semaphore(DECODERS)
 
     async def choose(self, brief: Brief, system: str | None) -> Choice:
@@ -112,7 +115,7 @@ class Intake:
         Raises:
             Refusal: something is in the way; nothing was queued.
         """
-        await self._check(asked, request)
+        waits = await self._check(asked, request)
         for attachment in attachments.values():
             declared_refusal(attachment.filename, attachment.content_type, attachment.size, self.picture_limits)
         pictures = {name: await self._picture(attachment.url) for name, attachment in attachments.items()}
@@ -121,7 +124,8 @@ class Intake:
             for name, picture in pictures.items()
         }
         if any(picture.animated for picture in pictures.values()):
-            said = (*said, Note(code="first_frame"))
+            said = (*said, Note("first_frame"))
+        said = (*said, *waits)
         return await self._enqueue(asked, Recipe(sources=sources, steps=(request,), output=output), said)  # type: ignore[arg-type]
 
     async def again(self, asked: Asked, job: Job) -> Job:
@@ -131,13 +135,14 @@ class Intake:
             Refusal: its pictures are gone, or its system is.
         """
         recipe = job.submission.recipe.again()
-        await self._check(asked, recipe.steps[0])
+        waits = await self._check(asked, recipe.steps[0])
         for source in recipe.sources.values():
             if not await self.store.exists(source.digest):
                 raise SourcesGone()
-        return await self._enqueue(asked, recipe, job.submission.said)
+        return await self._enqueue(asked, recipe, waits)
 
-    async def _check(self, asked: Asked, request: Request) -> None:
+    async def _check(self, asked: Asked, request: Request) -> tuple[Note, ...]:
+        """Whether the job could be accepted, before anything is fetched; what should be said of it."""
         if not asked.may_post:
             raise CannotPostHere()
         installed = await self.workers.installed()
@@ -147,11 +152,16 @@ class Intake:
         if request.system not in installed or (checkpoint and checkpoint not in installed[request.system]):
             there = [kind.name() for kind in REQUESTS if kind.name() in installed]
             raise SystemNotInstalled(wanted=checkpoint or request.system, installed=", ".join(there))
+        if await self.queue.open_jobs_of(asked.requester.id) >= self.limits.waiting_per_person:
+            raise TooManyJobs(most=self.limits.waiting_per_person)
+        online = {system for advert in await self.workers.online() for system in advert.systems}
+        return () if request.system in online else (Note("no_worker_online", {"system": request.system}),)
 
     async def _picture(self, url: str) -> Picture:
-        data = await self.downloads.fetch(url)
-        async with self._decoders:
-            return await asyncio.to_thread(read_picture, data, self.picture_limits)
+        async with self._in_memory:
+            data = await self.downloads.fetch(url)
+            async with self._decoders:
+                return await asyncio.to_thread(read_picture, data, self.picture_limits)
 
     async def _enqueue(self, asked: Asked, recipe: Recipe, said: Sequence[Note]) -> Job:
         submission = Submission(

@@ -24,11 +24,15 @@ class Uploads:
         return min(documented, int(learnt)) if learnt else documented
 
     async def refused(self, guild_id: str | None, size_bytes: int) -> int:
-        """A file of this size was too large: the limit to try next, always smaller than it, which is remembered."""
+        """A file of this size was too large: the limit to try next, always smaller than it.
+
+        Only Discord's older default is remembered: below it, one odd channel would spoil every clip of the server.
+        """
         fallback = round(FALLBACK_MIB * MIB)
-        limit = fallback if size_bytes > fallback else size_bytes // 2
-        await self.redis.set(_key(guild_id), limit, ex=KEEP_SECONDS)
-        return limit
+        if size_bytes <= fallback:
+            return size_bytes // 2
+        await self.redis.set(_key(guild_id), fallback, ex=KEEP_SECONDS)
+        return fallback
 
 
 def _key(guild_id: str | None) -> str:

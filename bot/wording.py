@@ -76,8 +76,13 @@ def final(job: Job) -> str:
         line = " · ".join([f"**{step.system}**", *facts, f"seed {step.seed}", f"{job.outcome.seconds:.1f} s"])
         return f"{person} {line}{notes(job.outcome.said)}"
     if isinstance(job.outcome, Failed):
-        return f"⚠️ {person} {sentence(job.outcome)}"
+        return f"⚠️ {person} {sentence(job.outcome)}{_incident(job.outcome)}"
     return f"✖️ {person} Your **{step.system}** was cancelled."
+
+
+def _incident(failed: Failed) -> str:
+    """The id under which the log says more, unless the sentence names it itself."""
+    return "" if failed.incident is None or "incident" in failed.reason.facts else f"\n-# {failed.incident}"
 
 
 def sentence(failed: Failed) -> str:

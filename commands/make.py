@@ -1,5 +1,6 @@
 """Everything that starts a job by a command: one for each Request class, the front door, the message menu."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,8 +15,8 @@ from bot.intake import Asked
 from commands.options import Options, attached, bounds, offered, parse, slash_command
 from commands.pictures import NoPicture, pictures_in
 from jobs.errors import Note, Refusal
+from jobs.queue import REDIS_AWAY
 from jobs.recipe import Output
-from jobs.record import Job
 from jobs.requests import REQUESTS, Brief, Request
 from jobs.workers import best_system
 
@@ -65,12 +66,19 @@ class Make(Cog):
         job = await self.bot.intake.accept(asked, request, pictures, parse(Output, options), said)
         await self.bot.start_job(interaction, job)
 
+    async def _installed(self) -> Mapping[str, tuple[str, ...]]:
+        """What is installed, if Redis says so at once: a form has three seconds to open, and can offer everything."""
+        try:
+            return await asyncio.wait_for(self.bot.workers.installed(), 1)
+        except (TimeoutError, *REDIS_AWAY):
+            return {}
+
     async def animate_message(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """The message menu: a form filled with defaults, and then a job for each picture in the message."""
         pictures = pictures_in(message)
         if not pictures:
             raise NoPicture()
-        installed = await self.bot.workers.installed()
+        installed = await self._installed()
         await interaction.response.send_modal(AnimateForm(self.bot, pictures, installed))
 
 
@@ -149,18 +157,23 @@ async def start_each(
     output: Output,
 ) -> None:
     """A job for each picture, the first under the interaction's own id. A refused picture does not stop the others."""
-    refused: Refusal | None = None
-    for index, picture in enumerate(pictures):
+    most = bot.limits.pictures_per_message
+    said = too_many(pictures, most)
+    for index, picture in enumerate(pictures[:most]):
         own = asked if index == 0 else _numbered(asked, index)
         step = request if index == 0 else request.again()
         try:
-            job: Job = await bot.intake.accept(own, step, {"image": picture}, output)
+            job = await bot.intake.accept(own, step, {"image": picture}, output, said)
             await bot.start_job(interaction, job)
         except Refusal as refusal:
             if len(pictures) == 1:
                 raise
-            refused = refusal
-            await bot.answer_error(interaction, refused)
+            await bot.answer_error(interaction, refusal)
+
+
+def too_many(pictures: Sequence[discord.Attachment], most: int) -> tuple[Note, ...]:
+    """What to say where a message holds more pictures than one may start at once."""
+    return (Note("too_many_pictures", {"most": most, "count": len(pictures)}),) if len(pictures) > most else ()
 
 
 def _numbered(asked: Asked, index: int) -> Asked:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import discord
 from discord.ext.commands import Cog
 
 from bot.asked import asked_in
 from bot.client import Zoetrope, sentence_for
+from commands.make import too_many
 from commands.options import attached, offered, parse
 from commands.pictures import NoPicture, pictures_in
 from jobs import logs
@@ -152,8 +154,7 @@ class Mention(Cog):
         said: tuple[Note, ...],
     ) -> None:
         most = self.bot.limits.pictures_per_message
-        if len(pictures) > most:
-            said = (*said, Note(code="too_many_pictures", facts={"most": most, "count": len(pictures)}))
+        said = (*said, *too_many(pictures, most))
         for index, picture in enumerate(pictures[:most]):
             asked = replace(await asked_in(self.bot, message, index))
             step = request if index == 0 else request.again()
@@ -176,13 +177,18 @@ class Mention(Cog):
         return pictures
 
     async def _refuse(self, message: discord.Message, error: Exception) -> None:
+        """In the channel, or by DM where the bot may not speak there."""
+        sentence = sentence_for(error)
         try:
-            await message.reply(
-                sentence_for(error),
-                delete_after=REFUSAL_SECONDS,
-                allowed_mentions=discord.AllowedMentions(users=False, replied_user=True),
-            )
-        except discord.HTTPException as lost:
+            try:
+                await message.reply(
+                    sentence,
+                    delete_after=REFUSAL_SECONDS,
+                    allowed_mentions=discord.AllowedMentions(users=False, replied_user=True),
+                )
+            except discord.HTTPException:
+                await message.author.send(sentence)
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as lost:
             log.warning("the refusal did not arrive: %s", lost)
 
 

@@ -16,6 +16,7 @@ from console import models as models_page
 from console.exits import CANNOT_START
 from console.settings import Settings
 from jobs import logs
+from jobs.queue import REDIS_AWAY
 from jobs.settings import BadSettings
 
 app = typer.Typer(
@@ -104,11 +105,19 @@ def bot() -> None:
 @app.command()
 def worker() -> None:
     """One worker alone; needs no token."""
-    from inference.worker import main
+    from inference.renderer import RendererDied
+    from inference.serve import CannotRender, main
 
     _log("worker")
     _settings()
-    _run(main())
+    try:
+        _run(main())
+    except (CannotRender, RendererDied) as reason:
+        _complain(reason)
+        raise typer.Exit(1) from None
+    except REDIS_AWAY:
+        errors.print("Redis does not answer; see [redis] url in config.toml.", markup=False)
+        raise typer.Exit(1) from None
 
 
 @app.command()

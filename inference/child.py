@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -73,12 +74,21 @@ class Orders:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
+        try:
+            self._listen()
+        finally:
+            os._exit(0)  # the parent is gone, or makes no sense; a render must not outlive it
+
+    def _listen(self) -> None:
         while (message := from_parent(self._stream)) is not None:
-            if isinstance(message, Stop):
-                self._stopped.add(message.job_id)
-            else:
-                self._orders.put(message)
-        os._exit(0)  # the parent is gone, and a render must not outlive it
+            match message:
+                case Stop():
+                    self._stopped.add(message.job_id)
+                case Order():
+                    self._stopped.clear()  # what was said of earlier orders does not bind this one
+                    self._orders.put(message)
+                case Setup():
+                    self._orders.put(message)
 
     def next(self) -> Setup | Order:
         """The next order, once there is one."""
@@ -196,6 +206,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is not installed is not fetched in the middle of a job
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer; a job is given back, not lost
     wire = Wire()
     orders = Orders(sys.stdin.buffer)
     setup = orders.next()

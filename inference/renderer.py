@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from fractions import Fraction
@@ -36,11 +37,20 @@ STOP_SECONDS = 5.0
 """So long a stopped job may take to reach its next step; then its process is killed."""
 START_SECONDS = 180.0
 """Importing torch from a cold disk and waking a GPU takes this long at most."""
-SECRET_VARIABLES = ("DISCORD_TOKEN", "ZOETROPE_DISCORD__TOKEN")
+PASSED_ON = re.compile(
+    r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|TEMP|LD_\w+|PYTHON\w*|VIRTUAL_ENV|XDG_\w+|HF_HOME"
+    r"|(CUDA|NVIDIA|NCCL|TORCH|PYTORCH|TRITON|OMP|MKL|KMP|OPENBLAS|GOMP|MALLOC)_\w+)\Z",
+    re.IGNORECASE,
+)
+"""What the child's environment may hold. It opens foreign files, so no token, password or key is ever passed on."""
 
 
 class RendererDied(Exception):
     """The child is gone in the middle of its work; a new one may do better."""
+
+
+class RendererDidNotStart(RendererDied):
+    """No new child comes to life: this machine cannot render now, whatever the job."""
 
 
 class RenderStopped(Exception):
@@ -83,6 +93,7 @@ class Renderer:
         self.scratch = scratch
         self.facts: Ready | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -93,11 +104,11 @@ class Renderer:
         """Make sure that a child lives and is ready.
 
         Raises:
-            RendererDied: it ended, or said nothing for long, before it was ready.
+            RendererDidNotStart: it ended, or said nothing for long, before it was ready.
         """
         if self.pid is not None and self.facts is not None:
             return self.facts
-        environment = {key: value for key, value in os.environ.items() if key not in SECRET_VARIABLES}
+        environment = {key: value for key, value in os.environ.items() if PASSED_ON.match(key)}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -111,10 +122,14 @@ class Renderer:
         try:
             async with asyncio.timeout(START_SECONDS):
                 message, _ = await from_child(self._stdout)
-        except (asyncio.IncompleteReadError, TimeoutError) as error:
+            if not isinstance(message, Ready):
+                raise RendererDidNotStart(f"the renderer began with {type(message).__name__}")
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, ValueError) as error:
             await self.kill()
-            raise RendererDied("the renderer did not start") from error
-        assert isinstance(message, Ready), message
+            raise RendererDidNotStart("the renderer did not start; its own words are above") from error
+        except BaseException:
+            await self.kill()
+            raise
         self.facts = message
         log.info("renderer %d is ready on %s %s", self._process.pid, message.device, message.device_name)
         return message
@@ -130,7 +145,32 @@ class Renderer:
             RenderBroke: by a bug.
             RendererDied: the child died; call again for a new one.
         """
-        await self.start()
+        async with self._one_at_a_time:
+            await self._start_unless(stop)
+            return await self._render(job_id, recipe, sources, on_step, stop)
+
+    async def _start_unless(self, stop: asyncio.Event) -> None:
+        """A new child takes its time; a cancel need not wait for it.
+
+        Raises:
+            RenderStopped: `stop` was set before the child was ready.
+        """
+        if self.pid is not None and self.facts is not None:
+            return
+        starting, stopping = asyncio.ensure_future(self.start()), asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                raise RenderStopped
+            starting.result()
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+
+    async def _render(
+        self, job_id: str, recipe: Recipe, sources: Mapping[str, Path], on_step: OnStep, stop: asyncio.Event
+    ) -> RenderedClip:
         self._send(Order(job_id=job_id, recipe=recipe, sources=sources))
         stopper = asyncio.create_task(self._stop_when(stop, job_id))
         try:
@@ -180,7 +220,9 @@ class Renderer:
                 raise CannotBeRendered(message.reason)
             case Broke():
                 if message.poisoned:
+                    log.error("the device is lost to this process:\n%s", message.traceback)
                     await self.kill()
+                    raise RendererDied("the renderer lost its device")
                 raise RenderBroke(message.traceback)
             case _:
                 raise RenderBroke(f"the renderer said {type(message).__name__} out of turn")
@@ -202,8 +244,8 @@ class Renderer:
 
     @property
     def _stdout(self) -> asyncio.StreamReader:
-        assert self._process is not None
-        assert self._process.stdout is not None
+        if self._process is None or self._process.stdout is None:
+            raise ConnectionError("the renderer was killed")
         return self._process.stdout
 
     async def kill(self) -> None:

@@ -5,6 +5,7 @@ writes, by its fencing token; the same script writes arq's keys, so no crash lea
 """
 
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from importlib.resources import files
@@ -14,8 +15,10 @@ from arq.connections import ArqRedis, create_pool
 from arq.connections import RedisSettings as ArqSettings
 from redis.exceptions import RedisError
 
-from jobs.errors import Note, Refusal
+from jobs.errors import Note, Refusal, new_incident
 from jobs.record import Failed, Job, JobPlace, Lease, Outcome, Progress, State, Submission
+
+log = logging.getLogger(__name__)
 
 RENDERS = "zoetrope:renders"
 DELIVERIES = "zoetrope:deliveries"
@@ -98,8 +101,8 @@ class JobQueue:
         Raises:
             TooManyJobs: `most` jobs of this person are open.
         """
-        document = submission.model_dump_json()
-        if await self._run("enqueue", submission.id, document, submission.requester.id, most) == -1:
+        document, system = submission.model_dump_json(), submission.recipe.steps[0].system
+        if await self._run("enqueue", submission.id, document, submission.requester.id, most, system) == -1:
             raise TooManyJobs(most=most)
         return await self.job(submission.id)
 
@@ -159,9 +162,16 @@ class JobQueue:
         kept = await self._run("status", job_id, message_id)
         return None if kept is None else kept.decode()
 
-    async def delivering(self, job_id: str) -> bool:
-        """Say that this end is being posted, for `lease_seconds` at a time. False: there is nothing to post."""
-        return bool(await self._run("delivering", job_id, self._lease_ms))
+    async def delivering(self, job_id: str, *, begins: bool = False) -> int:
+        """Say that this end is being posted, for `lease_seconds` at a time; `begins` counts a try.
+
+        Returns how many tries there were, or 0 where there is nothing to post.
+        """
+        return int(await self._run("delivering", job_id, self._lease_ms, int(begins)))
+
+    async def open_jobs_of(self, person_id: str) -> int:
+        """How many jobs of this person wait, run, or have an end that is not posted yet."""
+        return int(await self._plain.scard(f"zoetrope:person:{person_id}"))
 
     async def close(self, job_id: str, final_message: str | None) -> bool:
         """The channel has heard how it ended. True for the one caller that closed it."""
@@ -197,12 +207,15 @@ class JobQueue:
         A running job whose lease ran out goes back into the line, a waiting one that arq forgot is put back, an ended
         one that nobody delivers is handed to the bot again.
         """
-        lost = Failed(reason=Note(code="worker_lost")).model_dump_json()
+        incident = new_incident()
+        lost = Failed(reason=Note("worker_lost"), incident=incident).model_dump_json()
         mended: dict[str, list[str]] = {}
         for job_id in await self.open_jobs():
             repair = await self._run("mend", job_id, self.attempts, lost)
             if repair is not None:
                 mended.setdefault(repair.decode(), []).append(job_id)
+        if "failed" in mended:
+            log.error("incident %s: workers died on %s until no try was left", incident, mended["failed"])
         return mended
 
     async def changes(self) -> AsyncIterator[str]:

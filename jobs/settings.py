@@ -168,7 +168,7 @@ class RedisSettings(Table, header="redis"):
         default=SecretStr(""), description="redis://, rediss:// or unix:// URL; empty: `make run` starts its own server"
     )
     data: Path = Field(default=Path("data/redis"), description="folder of the server that Zoetrope starts by itself")
-    lease_seconds: int = Field(default=20, ge=2, le=30, description="a dead worker's job is free again after this long")
+    lease_seconds: int = Field(default=20, ge=2, le=20, description="a dead worker's job is free again after this long")
     keep_days: float = Field(default=7.0, gt=0, le=365, description="how long the record of a finished job is kept")
 
 

@@ -1,11 +1,13 @@
 """Who can render what: each worker says so in Redis every few seconds, and the bot reads it."""
 
+import contextlib
+import time
+from collections.abc import Iterable
 from typing import Any, cast
 
 from arq.connections import ArqRedis
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jobs.recipe import Value
 from jobs.requests import REQUESTS, Request
 
 ADVERT_SECONDS = 20
@@ -14,8 +16,10 @@ KNOWN_DAYS = 7
 """For so long a system counts as installed though its worker is away: jobs for it may wait for the worker's return."""
 
 
-class Advert(Value):
-    """What one worker can do."""
+class Advert(BaseModel):
+    """What one worker can do. Fields that a newer worker adds are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     worker: str
     host: str
@@ -24,39 +28,45 @@ class Advert(Value):
     vram_bytes: int = 0
     systems: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
     """Systems that can run, each with the checkpoints that are installed for it."""
+    at: float = Field(default_factory=time.time)
+    """Seconds since the epoch."""
 
 
 class Workers:
     """The adverts of all workers."""
 
     def __init__(self, redis: ArqRedis) -> None:
-        self.redis = redis
+        self.redis = cast(Any, redis)
 
     async def advertise(self, advert: Advert) -> None:
-        """Say it again; call it every few seconds."""
+        """Say it again; call it every few seconds. A device's newest advert replaces what was known of it."""
         document = advert.model_dump_json()
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.set(f"zoetrope:worker:{advert.worker}", document, ex=ADVERT_SECONDS)
-            pipe.set(f"zoetrope:known:{advert.worker}", document, ex=KNOWN_DAYS * 86_400)
+            pipe.sadd("zoetrope:workers", advert.worker)
+            pipe.hset("zoetrope:known", f"{advert.host}:{advert.device}", document)
+            pipe.expire("zoetrope:known", KNOWN_DAYS * 86_400)
             await pipe.execute()
 
     async def leave(self, worker: str) -> None:
         """Say goodbye, so that nobody waits for the advert to run out."""
         await self.redis.delete(f"zoetrope:worker:{worker}")
+        await self.redis.srem("zoetrope:workers", worker)
 
     async def online(self) -> list[Advert]:
         """Workers that spoke lately."""
-        return await self._read("zoetrope:worker:*")
+        names = sorted(name.decode() for name in await self.redis.smembers("zoetrope:workers"))
+        if not names:
+            return []
+        documents = await self.redis.mget([f"zoetrope:worker:{name}" for name in names])
+        if gone := [name for name, document in zip(names, documents, strict=True) if document is None]:
+            await self.redis.srem("zoetrope:workers", *gone)
+        return _read(documents)
 
     async def known(self) -> list[Advert]:
         """Workers that spoke in the last days: what is installed, if not running now."""
-        return await self._read("zoetrope:known:*")
-
-    async def _read(self, pattern: str) -> list[Advert]:
-        redis = cast(Any, self.redis)
-        names: list[bytes] = [name async for name in redis.scan_iter(match=pattern, count=500)]
-        documents: list[bytes | None] = await redis.mget(names) if names else []
-        return [Advert.model_validate_json(document) for document in documents if document]
+        adverts = _read(await self.redis.hvals("zoetrope:known"))
+        return [advert for advert in adverts if time.time() - advert.at < KNOWN_DAYS * 86_400]
 
     async def installed(self) -> dict[str, tuple[str, ...]]:
         """Systems that some known worker can run, with their checkpoints."""
@@ -65,6 +75,15 @@ class Workers:
             for system, checkpoints in advert.systems.items():
                 systems[system] = tuple(dict.fromkeys((*systems.get(system, ()), *checkpoints)))
         return systems
+
+
+def _read(documents: Iterable[bytes | None]) -> list[Advert]:
+    """What can be read of them: another version's advert must not stop everybody's commands."""
+    adverts: list[Advert] = []
+    for document in documents:
+        with contextlib.suppress(ValidationError):
+            adverts.append(Advert.model_validate_json(document or b""))
+    return adverts
 
 
 def best_system(installed: dict[str, tuple[str, ...]]) -> type[Request] | None:

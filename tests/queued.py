@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 from jobs.queue import JobQueue, connect
 from jobs.recipe import Recipe, Source
-from jobs.record import Channel, Person, Rendered, ResultFile, Submission
+from jobs.record import Channel, Job, Lease, Person, Rendered, ResultFile, Submission
 from jobs.requests.parallax import ParallaxRequest
 
+ANN = "7"
 DIGEST = "0" * 64
 CLIP = Rendered(
     files=(
@@ -33,7 +34,7 @@ async def empty_queue(url: str) -> AsyncIterator[JobQueue]:
         await redis.aclose()
 
 
-def submission(job_id: str = "1001", *, person: str = "7", name: str = "ann") -> Submission:
+def submission(job_id: str = "1001", *, person: str = ANN, name: str = "ann") -> Submission:
     """What ann asks: a camera move over a picture."""
     return Submission(
         id=job_id,
@@ -63,3 +64,17 @@ async def arq_would_start(queue: JobQueue, name: str, arq_id: str) -> bool:
     body = await queue.redis.exists(f"arq:job:{arq_id}")
     hidden = await queue.redis.exists(f"arq:in-progress:{arq_id}")
     return bool(score) and bool(body) and not hidden
+
+
+async def running(queue: JobQueue, job_id: str = "1001") -> Lease:
+    """A job that a worker holds."""
+    await queue.enqueue(submission(job_id))
+    lease = await queue.claim(job_id, "w1")
+    assert lease is not None
+    return lease
+
+
+async def ended(queue: JobQueue, job_id: str = "1001") -> Job:
+    """A job whose end nobody has heard of."""
+    await queue.settle(await running(queue, job_id), CLIP)
+    return await queue.job(job_id)

@@ -148,7 +148,7 @@ class Stack:
 
     async def readvertised(self) -> None:
         """Wait until the worker has looked at its folder of models again."""
-        for key in [*await self.redis.keys("zoetrope:worker:*"), *await self.redis.keys("zoetrope:known:*")]:
+        for key in [*await self.redis.keys("zoetrope:worker:*"), "zoetrope:known"]:
             await self.redis.delete(key)
         await self.worker_ready()
 

@@ -1,4 +1,4 @@
-"""A slash command is derived from its request whole: what Discord shows, what it lets through, and what we say to the rest."""
+"""A slash command is derived from its request: what Discord shows and lets through, and our answer to the rest."""
 
 import json
 from collections.abc import Mapping
@@ -104,10 +104,18 @@ def test_bounds_are_found_wherever_they_are_written() -> None:
     animate, svd, parallax = (options_of(name) for name in ("animate", "svd", "parallax"))
 
     assert (animate["motion"]["min_value"], animate["motion"]["max_value"]) == (1, 255)
-    assert (animate["seconds"]["type"], animate["seconds"]["min_value"], animate["seconds"]["max_value"]) == (10, 0.5, 10)
+    assert (animate["seconds"]["type"], animate["seconds"]["min_value"], animate["seconds"]["max_value"]) == (
+        10,
+        0.5,
+        10,
+    )
     assert animate["prompt"]["max_length"] == 1000
     for options in (animate, svd, parallax):
-        assert (options["seed"]["type"], options["seed"]["min_value"], options["seed"]["max_value"]) == (4, 0, 2**32 - 1)
+        assert (options["seed"]["type"], options["seed"]["min_value"], options["seed"]["max_value"]) == (
+            4,
+            0,
+            2**32 - 1,
+        )
         assert [choice["value"] for choice in options["format"]["choices"]] == ["mp4", "gif", "both"]
     assert (svd["num_frames"]["min_value"], svd["num_frames"]["max_value"]) == (2, 50)
     assert (svd["min_guidance_scale"]["type"], svd["min_guidance_scale"]["max_value"]) == (10, 10.0)
@@ -264,7 +272,7 @@ def test_any_brief_becomes_a_request_or_a_refusal(brief: Brief, kind: type[Reque
     try:
         request = kind.from_brief(brief)
     except Refusal as refusal:
-        assert word(refusal)
+        word(refusal)  # which has all its facts
         return
     assert kind.model_validate(request.model_dump()) == request
     assert brief.seed in (None, request.seed)

@@ -1,4 +1,4 @@
-"""The queue's promises: a job is taken in once, rendered by one, ended once, and found again after any death."""
+"""The queue's promises: a job is taken in once, rendered by one, and ended once."""
 
 import asyncio
 import contextlib
@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from console.redis_server import embedded_redis
 from jobs.errors import Note
 from jobs.queue import DELIVERIES, RENDERS, JobQueue, LeaseLost, NoSuchJob, NotYours, TooManyJobs
-from jobs.record import Cancelled, Failed, Job, Lease, Progress, State
-from tests.queued import CLIP, arq_would_start, dying, empty_queue, lose_arqs_keys, submission
+from jobs.record import Cancelled, Failed, Progress, State
+from tests.queued import ANN, CLIP, arq_would_start, dying, empty_queue, ended, running, submission
 
-ANN, BOB = "7", "8"
+BOB = "8"
 OUT_OF_MEMORY = Failed(reason=Note(code="out_of_memory"))
 
 
@@ -28,20 +28,6 @@ async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
 async def queue(url: str) -> AsyncIterator[JobQueue]:
     async with empty_queue(url) as queue:
         yield queue
-
-
-async def running(queue: JobQueue, job_id: str = "1001") -> Lease:
-    """A job that a worker holds."""
-    await queue.enqueue(submission(job_id))
-    lease = await queue.claim(job_id, "w1")
-    assert lease is not None
-    return lease
-
-
-async def ended(queue: JobQueue, job_id: str = "1001") -> Job:
-    """A job whose end nobody has heard of."""
-    await queue.settle(await running(queue, job_id), CLIP)
-    return await queue.job(job_id)
 
 
 # Into the line
@@ -196,6 +182,7 @@ async def test_an_end_is_kept_whole_and_handed_to_the_bot_in_the_same_step(
 
     assert (job.state, job.outcome) == (State(outcome.kind), outcome)
     assert job.ended_ms
+    assert await queue.head_of_line(9) == [], "a worker that dies now leaves no ghost in the line"
     assert await arq_would_start(queue, DELIVERIES, "deliver-1001")
 
 
@@ -266,133 +253,6 @@ async def test_a_forgotten_job_is_said_to_be_forgotten(queue: JobQueue) -> None:
     assert await queue.keep_status("1", "900") is None
     assert not await queue.delivering("1")
     assert not await queue.close("1", "900")
-
-
-# Back into the line
-
-
-@pytest.mark.parametrize(("free", "attempts"), [(True, 0), (False, 1)])
-async def test_a_job_given_back_keeps_its_place(queue: JobQueue, free: bool, attempts: int) -> None:
-    lease = await running(queue, "1")
-    for job_id in ("2", "3"):
-        await queue.enqueue(submission(job_id))
-    await queue.redis.set("arq:in-progress:1", "1", ex=900)  # arq's own mark of the worker that had it
-    await queue.release(lease, free=free)
-    job = await queue.job("1")
-
-    assert await queue.head_of_line(9) == ["1", "2", "3"]
-    assert (job.state, job.attempts, job.worker) == (State.WAITING, attempts, None)
-    assert await arq_would_start(queue, RENDERS, "1")
-
-
-@pytest.mark.xfail(strict=True, reason="release.lua does not look at cancel_by: the job waits for a worker to stop it")
-async def test_a_job_that_was_cancelled_and_then_given_back_is_cancelled(queue: JobQueue) -> None:
-    lease = await running(queue)
-    await queue.cancel("1001", ANN)
-    await queue.release(lease, free=True)
-
-    assert (await queue.job("1001")).outcome == Cancelled(by=ANN)
-
-
-# Mending
-
-
-async def test_a_healthy_queue_needs_no_mending(queue: JobQueue) -> None:
-    await queue.enqueue(submission("1"))
-    await running(queue, "2")
-    await ended(queue, "3")
-
-    assert await queue.reconcile() == {}
-
-
-@pytest.mark.parametrize("lost", ["arq:job:1", RENDERS])
-async def test_a_waiting_job_that_arq_forgot_is_put_back_at_its_place(queue: JobQueue, lost: str) -> None:
-    for job_id in ("1", "2"):
-        await queue.enqueue(submission(job_id))
-    await queue.redis.delete(lost)
-    mended = await queue.reconcile()
-
-    assert "1" in mended["requeued"]
-    assert await queue.head_of_line(9) == ["1", "2"]
-    assert await arq_would_start(queue, RENDERS, "1")
-
-
-@pytest.mark.xfail(
-    strict=True, reason="mend.lua looks for the set and arq:job, not for a dead worker's in-progress mark"
-)
-async def test_a_waiting_job_is_found_though_a_worker_died_between_arqs_mark_and_its_claim(queue: JobQueue) -> None:
-    """arq's mark lives for the job's time limit, two hours and more: so long would nobody see the job."""
-    await queue.enqueue(submission())
-    await queue.redis.set("arq:in-progress:1001", "1", ex=7210)
-    await queue.reconcile()
-
-    assert await arq_would_start(queue, RENDERS, "1001")
-
-
-async def test_a_dead_workers_job_goes_back_to_its_place_and_is_failed_after_its_tries(queue: JobQueue) -> None:
-    for job_id in ("1", "2"):
-        await queue.enqueue(submission(job_id))
-    for _ in range(queue.attempts - 1):
-        await dying(queue).claim("1", "w1")
-        await queue.redis.set("arq:in-progress:1", "1", ex=7210)
-        assert await queue.reconcile() == {"recovered": ["1"]}
-        assert await queue.head_of_line(9) == ["1", "2"]
-        assert await arq_would_start(queue, RENDERS, "1")
-    await dying(queue).claim("1", "w1")
-    assert await queue.reconcile() == {"failed": ["1"]}
-    outcome = (await queue.job("1")).outcome
-
-    assert isinstance(outcome, Failed)
-    assert outcome.reason.code == "worker_lost"
-    assert await queue.head_of_line(9) == ["2"]
-    assert await arq_would_start(queue, DELIVERIES, "deliver-1")
-
-
-async def test_a_dead_workers_job_that_was_cancelled_meanwhile_is_not_started_again(queue: JobQueue) -> None:
-    await queue.enqueue(submission())
-    await dying(queue).claim("1001", "w1")
-    await queue.cancel("1001", ANN)
-
-    assert await queue.reconcile() == {"cancelled": ["1001"]}
-    assert (await queue.job("1001")).outcome == Cancelled(by=ANN)
-    assert await queue.head_of_line(9) == []
-
-
-async def test_an_end_that_arq_forgot_is_handed_to_the_bot_again(queue: JobQueue) -> None:
-    await ended(queue)
-    await lose_arqs_keys(queue, "1001")
-    assert await queue.reconcile() == {"delivery": ["1001"]}
-
-    assert await arq_would_start(queue, DELIVERIES, "deliver-1001")
-    assert await queue.reconcile() == {}
-
-
-async def test_an_end_that_is_being_posted_is_left_alone(queue: JobQueue) -> None:
-    await ended(queue)
-    await queue.redis.set("arq:in-progress:deliver-1001", "1", ex=900)
-    assert await queue.delivering("1001")
-
-    assert await queue.reconcile() == {}
-    assert not await arq_would_start(queue, DELIVERIES, "deliver-1001")
-
-
-async def test_an_end_whose_bot_died_while_posting_is_free_once_its_lease_has_run_out(queue: JobQueue) -> None:
-    await ended(queue)
-    await queue.redis.set("arq:in-progress:deliver-1001", "1", ex=900)
-    assert await dying(queue).delivering("1001")
-
-    assert await queue.reconcile() == {"delivery": ["1001"]}
-    assert await arq_would_start(queue, DELIVERIES, "deliver-1001")
-
-
-async def test_there_is_nothing_to_post_before_the_end_and_after_the_close(queue: JobQueue) -> None:
-    lease = await running(queue)
-    assert not await queue.delivering("1001")
-    await queue.settle(lease, CLIP)
-    assert await queue.delivering("1001")
-    await queue.close("1001", "900")
-
-    assert not await queue.delivering("1001")
 
 
 # The end

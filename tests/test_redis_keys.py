@@ -15,8 +15,11 @@ from jobs.record import Progress, State
 from jobs.workers import Advert, Workers
 from tests.queued import CLIP, empty_queue, submission
 
-ALWAYS_KEPT = {"zoetrope:open", "zoetrope:ticket", RENDERS, DELIVERIES}
-"""The line itself. Every other key expires, or belongs to a job that is open."""
+ALWAYS_KEPT = {"zoetrope:open", "zoetrope:ticket", "zoetrope:workers", RENDERS, DELIVERIES}
+"""The line itself, and names of workers, which go when their adverts have.
+
+Every other key expires, or belongs to a job that is open.
+"""
 
 ArqFunction = Callable[[Mapping[str, Any], str], Awaitable[None]]
 
@@ -172,7 +175,7 @@ async def test_every_key_expires_or_belongs_to_an_open_job(url: str, queue: JobQ
     await queue.enqueue(submission("1", person="7"))
     await queue.enqueue(submission("2", person="8"))
     await queue.cancel("2", "8")
-    await queue.delivering("2")
+    await queue.delivering("2", begins=True)
     await consume(url, RENDERS, "render", render)
     inside.append(await lasting(queue))
     for keys in inside:
@@ -182,3 +185,14 @@ async def test_every_key_expires_or_belongs_to_an_open_job(url: str, queue: JobQ
 
     assert await lasting(queue) - ALWAYS_KEPT == set()
     assert await queue.open_jobs() == []
+
+
+async def test_a_workers_name_goes_when_its_advert_has(queue: JobQueue) -> None:
+    workers = Workers(queue.redis)
+    for name in ("left", "died", "lives"):
+        await workers.advertise(Advert(worker=name, host="h", device="cpu"))
+    await workers.leave("left")
+    await queue.redis.delete("zoetrope:worker:died")  # as it expires
+
+    assert [advert.worker for advert in await workers.online()] == ["lives"]
+    assert await queue.redis.smembers("zoetrope:workers") == {b"lives"}

@@ -1,6 +1,7 @@
 """What a process has imported once it is up. import-linter reads imports; this looks at what was really loaded."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,15 @@ def test_a_process_loads_what_it_needs_and_nothing_from_behind_its_wall(
 
     assert needed <= loaded
     assert not forbidden & loaded
+
+
+@pytest.mark.parametrize("room", ["jobs", "bot", "commands", "media", "console", "inference"])
+def test_no_file_of_ours_unpickles(room: str) -> None:
+    """What came from outside is JSON, safetensors or a picture."""
+    wary = re.compile(
+        r"^\s*(?:import|from)\s+(?:pickle|marshal|shelve|dill|cloudpickle|joblib)\b|weights_only=False|(?<![.\w])eval\(",
+        re.MULTILINE,
+    )
+    found = [str(path) for path in (ROOT / room).rglob("*.py") if wary.search(path.read_text("utf-8"))]
+
+    assert found == []

@@ -24,7 +24,7 @@ end
 
 local function arq_drop(queue, arq_id)
   redis.call('ZREM', queue, arq_id)
-  redis.call('DEL', 'arq:job:' .. arq_id, 'arq:retry:' .. arq_id)
+  redis.call('DEL', 'arq:job:' .. arq_id, 'arq:retry:' .. arq_id, 'arq:in-progress:' .. arq_id)
 end
 
 local function announce(id)
@@ -42,7 +42,9 @@ local function hand_to_bot(id)
 end
 
 -- The one way a job ends: outcome and delivery in the same instant.
+-- arq's own keys go too: a worker that dies before arq tidies up would leave a ghost in the line.
 local function finish(id, state, outcome)
+  arq_drop(RENDERS, id)
   redis.call('HSET', job_key(id), 'state', state, 'outcome', outcome, 'ended_ms', now_ms())
   redis.call('HDEL', job_key(id), 'worker', 'lease_until_ms', 'progress')
   hand_to_bot(id)

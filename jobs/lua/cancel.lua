@@ -3,7 +3,6 @@ local id, who = ARGV[1], ARGV[2]
 local state = redis.call('HGET', job_key(id), 'state')
 if not state then return nil end
 if state == 'waiting' then
-  arq_drop(RENDERS, id)
   finish(id, 'cancelled', cjson.encode({kind = 'cancelled', by = who}))
   return 'cancelled'
 elseif state == 'running' then

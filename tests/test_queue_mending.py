@@ -1,0 +1,158 @@
+"""Whatever dies, every open job is found again, at its place, and tried so often and no more."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from console.redis_server import embedded_redis
+from jobs.queue import DELIVERIES, RENDERS, JobQueue
+from jobs.record import Cancelled, Failed, State
+from tests.queued import ANN, CLIP, arq_would_start, dying, empty_queue, ended, lose_arqs_keys, running, submission
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+async def queue(url: str) -> AsyncIterator[JobQueue]:
+    async with empty_queue(url) as queue:
+        yield queue
+
+
+# Back into the line
+
+
+@pytest.mark.parametrize(("free", "attempts"), [(True, 0), (False, 1)])
+async def test_a_job_given_back_keeps_its_place(queue: JobQueue, free: bool, attempts: int) -> None:
+    lease = await running(queue, "1")
+    for job_id in ("2", "3"):
+        await queue.enqueue(submission(job_id))
+    await queue.redis.set("arq:in-progress:1", "1", ex=900)  # arq's own mark of the worker that had it
+    await queue.release(lease, free=free)
+    job = await queue.job("1")
+
+    assert await queue.head_of_line(9) == ["1", "2", "3"]
+    assert (job.state, job.attempts, job.worker) == (State.WAITING, attempts, None)
+    assert await arq_would_start(queue, RENDERS, "1")
+
+
+async def test_a_job_that_was_cancelled_and_then_given_back_is_cancelled(queue: JobQueue) -> None:
+    lease = await running(queue)
+    await queue.cancel("1001", ANN)
+    await queue.release(lease, free=True)
+
+    assert (await queue.job("1001")).outcome == Cancelled(by=ANN)
+
+
+# Mending
+
+
+async def test_a_healthy_queue_needs_no_mending(queue: JobQueue) -> None:
+    await queue.enqueue(submission("1"))
+    await running(queue, "2")
+    await ended(queue, "3")
+
+    assert await queue.reconcile() == {}
+
+
+@pytest.mark.parametrize("lost", ["arq:job:1", RENDERS])
+async def test_a_waiting_job_that_arq_forgot_is_put_back_at_its_place(queue: JobQueue, lost: str) -> None:
+    for job_id in ("1", "2"):
+        await queue.enqueue(submission(job_id))
+    await queue.redis.delete(lost)
+    mended = await queue.reconcile()
+
+    assert "1" in mended["requeued"]
+    assert await queue.head_of_line(9) == ["1", "2"]
+    assert await arq_would_start(queue, RENDERS, "1")
+
+
+async def test_a_mark_of_arqs_without_a_claim_is_left_for_a_moment_and_then_taken_for_a_dead_workers(
+    queue: JobQueue,
+) -> None:
+    """arq's mark lives for the job's time limit, two hours and more: so long would nobody see the job."""
+    await queue.enqueue(submission())
+    await queue.redis.set("arq:in-progress:1001", "1", ex=7210)
+    assert await queue.reconcile() == {}
+    assert await queue.redis.exists("arq:in-progress:1001"), "its worker may be about to claim"
+    await queue.redis.hset("zoetrope:job:1001", "marked_ms", 1)  # seen long ago
+
+    assert await queue.reconcile() == {"requeued": ["1001"]}
+    assert await arq_would_start(queue, RENDERS, "1001")
+
+
+async def test_a_dead_workers_job_goes_back_to_its_place_and_is_failed_after_its_tries(queue: JobQueue) -> None:
+    for job_id in ("1", "2"):
+        await queue.enqueue(submission(job_id))
+    for _ in range(queue.attempts - 1):
+        await dying(queue).claim("1", "w1")
+        await queue.redis.set("arq:in-progress:1", "1", ex=7210)
+        assert await queue.reconcile() == {"recovered": ["1"]}
+        assert await queue.head_of_line(9) == ["1", "2"]
+        assert await arq_would_start(queue, RENDERS, "1")
+    await dying(queue).claim("1", "w1")
+    assert await queue.reconcile() == {"failed": ["1"]}
+    outcome = (await queue.job("1")).outcome
+
+    assert isinstance(outcome, Failed)
+    assert outcome.reason.code == "worker_lost"
+    assert await queue.head_of_line(9) == ["2"]
+    assert await arq_would_start(queue, DELIVERIES, "deliver-1")
+
+
+async def test_a_dead_workers_job_that_was_cancelled_meanwhile_is_not_started_again(queue: JobQueue) -> None:
+    await queue.enqueue(submission())
+    await dying(queue).claim("1001", "w1")
+    await queue.cancel("1001", ANN)
+
+    assert await queue.reconcile() == {"cancelled": ["1001"]}
+    assert (await queue.job("1001")).outcome == Cancelled(by=ANN)
+    assert await queue.head_of_line(9) == []
+
+
+async def test_an_end_that_arq_forgot_is_handed_to_the_bot_again(queue: JobQueue) -> None:
+    await ended(queue)
+    await lose_arqs_keys(queue, "1001")
+    assert await queue.reconcile() == {"delivery": ["1001"]}
+
+    assert await arq_would_start(queue, DELIVERIES, "deliver-1001")
+    assert await queue.reconcile() == {}
+
+
+async def test_an_end_that_is_being_posted_is_left_alone(queue: JobQueue) -> None:
+    await ended(queue)
+    await queue.redis.set("arq:in-progress:deliver-1001", "1", ex=900)
+    assert await queue.delivering("1001", begins=True)
+
+    assert await queue.reconcile() == {}
+    assert not await arq_would_start(queue, DELIVERIES, "deliver-1001")
+
+
+async def test_an_end_whose_bot_died_while_posting_is_free_once_its_lease_has_run_out(queue: JobQueue) -> None:
+    await ended(queue)
+    await queue.redis.set("arq:in-progress:deliver-1001", "1", ex=900)
+    assert await dying(queue).delivering("1001", begins=True)
+
+    assert await queue.reconcile() == {"delivery": ["1001"]}
+    assert await arq_would_start(queue, DELIVERIES, "deliver-1001")
+
+
+async def test_there_is_nothing_to_post_before_the_end_and_after_the_close(queue: JobQueue) -> None:
+    lease = await running(queue)
+    assert not await queue.delivering("1001", begins=True)
+    await queue.settle(lease, CLIP)
+    assert await queue.delivering("1001", begins=True)
+    await queue.close("1001", "900")
+
+    assert not await queue.delivering("1001", begins=True)
+
+
+async def test_the_tries_at_posting_an_end_are_counted_across_bots(queue: JobQueue) -> None:
+    await ended(queue)
+    tries = [await queue.delivering("1001", begins=begins) for begins in (True, False, True, False)]
+
+    assert tries == [1, 1, 2, 2]
