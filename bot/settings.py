@@ -1,10 +1,11 @@
 """The bot's table of `config.toml`."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from jobs.settings import Table
 
@@ -30,6 +31,14 @@ class DiscordSettings(Table, header="discord"):
     upload_mib: float = Field(
         default=20.0, gt=0, le=500, description="largest file in a server without boosts, in MiB (Discord's default)"
     )
+
+    @field_validator("api", "cdn")
+    @classmethod
+    def _addresses(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for address in (value,) if isinstance(value, str) else value:
+            if not re.match(r"https?://[^/\s]+", address):
+                raise ValueError(f"{address!r} is no http:// or https:// address")
+        return value
 
     @classmethod
     def read(cls, config: Mapping[str, Any] | None = None) -> Self:

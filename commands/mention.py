@@ -48,11 +48,27 @@ class CannotSeeMessage(Refusal):
 def words_of(text: str) -> list[str]:
     """The text's words: mentions away, quotes kept together, `name=value` and `name: value` as two."""
     text = re.sub(r"<[@#][!&]?\d+>", " ", text)
-    text = re.sub(r"(?<=\w)\s*[=:]\s*(?=\S)", " ", text)
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split, lexer.quotes, lexer.escape, lexer.commenters = True, '"', "", ""
     try:
-        return shlex.split(text.replace("'", r"\'"))
-    except ValueError:
-        return text.split()
+        words = list(lexer)
+    except ValueError:  # a quote without its end
+        words = text.split()
+    parts: list[str] = []
+    for word in words:
+        if parts and parts[-1].lower() in _known(None) and word.startswith(("=", ":")):  # `seed = 7`, `seed =7`
+            parts += [word[1:]] if word[1:] else []
+        else:
+            parts += _pair(word)
+    return parts
+
+
+def _pair(word: str) -> list[str]:
+    """`motion=180` and `motion:` as name and value; other words as they are."""
+    name, sign, value = re.fullmatch(r"(\w+)([=:])(.*)|.*", word, re.DOTALL).groups("")  # type: ignore[union-attr]
+    if sign and name.lower() in _known(None):
+        return [name, value] if value else [name]
+    return [word]
 
 
 def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, str]]:

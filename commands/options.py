@@ -145,7 +145,7 @@ def parse(model: type[M], values: Mapping[str, Any]) -> M:
     Raises:
         BadOption: a value does not fit, named with the reason.
     """
-    own = {key: value for key, value in values.items() if key in model.model_fields}
+    own = {key: _chosen(model.model_fields[key], value) for key, value in values.items() if key in model.model_fields}
     try:
         return model.model_validate(own)
     except ValidationError as error:
@@ -154,6 +154,13 @@ def parse(model: type[M], values: Mapping[str, Any]) -> M:
         field = model.model_fields.get(option)
         reason = first["msg"][:1].lower() + first["msg"][1:]
         raise BadOption(option=option, reason=reason, hint=hint(field) if field else "") from None
+
+
+def _chosen(field: FieldInfo, value: Any) -> Any:
+    """A typed choice as the choice it names: "720" is 720 where 720 may be chosen."""
+    if get_origin(plain_type(field)) is not Literal:
+        return value
+    return next((choice for choice in get_args(plain_type(field)) if str(choice) == str(value)), value)
 
 
 def hint(field: FieldInfo) -> str:

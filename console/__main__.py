@@ -66,12 +66,13 @@ def demo(
 ) -> None:
     """Animate one picture without Discord: own Redis, a real worker, the real queue."""
     from console.demo import DemoFailed, run_demo
+    from console.redis_server import RedisDidNotStart
 
     _log("demo")
     _settings()
     try:
         _run(run_demo(image, system, out, console))
-    except DemoFailed as failure:
+    except (DemoFailed, RedisDidNotStart) as failure:
         _complain(failure)
         raise typer.Exit(1) from None
 
@@ -79,12 +80,13 @@ def demo(
 @app.command()
 def up() -> None:
     """Everything on this machine: Redis unless one is configured, the bot, one worker for each GPU."""
+    from console.redis_server import RedisDidNotStart
     from console.up import CannotStart, run_everything
 
     _log("up")
     try:
         _run(run_everything(_settings()))
-    except CannotStart as reason:
+    except (CannotStart, RedisDidNotStart) as reason:
         _complain(reason)
         raise typer.Exit(CANNOT_START) from None
 
@@ -92,7 +94,7 @@ def up() -> None:
 @app.command()
 def bot() -> None:
     """The bot alone; Redis and workers run elsewhere."""
-    from console.up import CannotStart, run_bot
+    from console.up import CannotStart, RedisSilent, run_bot
 
     _log("bot")
     try:
@@ -100,6 +102,9 @@ def bot() -> None:
     except CannotStart as reason:
         _complain(reason)
         raise typer.Exit(CANNOT_START) from None
+    except RedisSilent as reason:
+        _complain(reason)
+        raise typer.Exit(1) from None
 
 
 @app.command()

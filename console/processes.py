@@ -20,10 +20,10 @@ PR_SET_PDEATHSIG = 1
 
 def without_token(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment for a process that has no business with Discord."""
-    return {key: value for key, value in environment.items() if key not in SECRET_VARIABLES}
+    return {key: value for key, value in environment.items() if key.upper() not in SECRET_VARIABLES}
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child, before its program: Linux ends it when its parent is gone, however the parent went."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -32,7 +32,7 @@ def _die_with_parent() -> None:
 async def start(module: str, *arguments: str, environment: Mapping[str, str]) -> asyncio.subprocess.Process:
     """`python -m module arguments` with this environment."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, env=dict(environment), preexec_fn=_die_with_parent
+        sys.executable, "-m", module, *arguments, env=dict(environment), preexec_fn=die_with_parent
     )
 
 

@@ -24,7 +24,11 @@ T = TypeVar("T")
 
 
 class CannotStart(Exception):
-    """One sentence for the owner."""
+    """One sentence for the owner; starting again is no use."""
+
+
+class RedisSilent(Exception):
+    """One sentence for the owner; starting again may help."""
 
 
 @contextlib.asynccontextmanager
@@ -43,7 +47,8 @@ async def run_bot(settings: Settings) -> None:
     """The bot alone, until it is told to stop.
 
     Raises:
-        CannotStart: there is no token, Discord does not take it, or Redis does not answer.
+        CannotStart: there is no token, or Discord does not take it or what the settings ask of it.
+        RedisSilent: the server does not answer.
     """
     token = settings.discord.token.get_secret_value()
     if not token:
@@ -52,7 +57,7 @@ async def run_bot(settings: Settings) -> None:
     try:
         redis = await connect(url)
     except Exception as error:
-        raise ConnectionError(f"Redis does not answer: {type(error).__name__}") from error
+        raise RedisSilent(f"Redis does not answer ({type(error).__name__}); see [redis] url in config.toml.") from error
     queue = JobQueue(
         redis,
         lease_seconds=settings.redis.lease_seconds,
@@ -73,6 +78,10 @@ async def run_bot(settings: Settings) -> None:
         raise CannotStart(
             "The message-content intent is not switched on in the developer portal. Switch it on there, "
             'or set message_content = "off" under [discord] in config.toml.'
+        ) from None
+    except discord.Forbidden as error:
+        raise CannotStart(
+            f"Discord forbids it: {error.text}. Is the bot in every server of [discord] guilds?"
         ) from None
     finally:
         await redis.aclose()

@@ -162,12 +162,13 @@ class JobQueue:
         kept = await self._run("status", job_id, message_id)
         return None if kept is None else kept.decode()
 
-    async def delivering(self, job_id: str, *, begins: bool = False) -> int:
+    async def delivering(self, job_id: str, *, begins: bool = False) -> int | None:
         """Say that this end is being posted, for `lease_seconds` at a time; `begins` counts a try.
 
-        Returns how many tries there were, or 0 where there is nothing to post.
+        Returns how many tries there were, or None where there is nothing to post.
         """
-        return int(await self._run("delivering", job_id, self._lease_ms, int(begins)))
+        tries = int(await self._run("delivering", job_id, self._lease_ms, int(begins)))
+        return None if tries < 0 else tries
 
     async def open_jobs_of(self, person_id: str) -> int:
         """How many jobs of this person wait, run, or have an end that is not posted yet."""

@@ -6,12 +6,13 @@ that nobody declared, in the file or in the environment, stops the start and is 
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -169,6 +170,14 @@ class RedisSettings(Table, header="redis"):
     )
     data: Path = Field(default=Path("data/redis"), description="folder of the server that Zoetrope starts by itself")
     lease_seconds: int = Field(default=20, ge=2, le=20, description="a dead worker's job is free again after this long")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not re.match(r"(rediss?|unix)://", url.get_secret_value()):
+            raise ValueError("a Redis address begins with redis://, rediss:// or unix://")
+        return url
+
     keep_days: float = Field(default=7.0, gt=0, le=365, description="how long the record of a finished job is kept")
 
 

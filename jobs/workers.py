@@ -65,8 +65,13 @@ class Workers:
 
     async def known(self) -> list[Advert]:
         """Workers that spoke in the last days: what is installed, if not running now."""
-        adverts = _read(await self.redis.hvals("zoetrope:known"))
-        return [advert for advert in adverts if time.time() - advert.at < KNOWN_DAYS * 86_400]
+        adverts = {
+            f"{advert.host}:{advert.device}": advert for advert in _read(await self.redis.hvals("zoetrope:known"))
+        }
+        old = [place for place, advert in adverts.items() if time.time() - advert.at > KNOWN_DAYS * 86_400]
+        if old:
+            await self.redis.hdel("zoetrope:known", *old)
+        return [advert for place, advert in adverts.items() if place not in old]
 
     async def installed(self) -> dict[str, tuple[str, ...]]:
         """Systems that some known worker can run, with their checkpoints."""

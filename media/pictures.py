@@ -76,6 +76,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+Z_RLE = 3
 _one_at_a_time = threading.Lock()
 
 
@@ -90,9 +91,10 @@ def read_picture(data: bytes, limits: PictureLimits) -> Picture:
     check_bytes(len(data), limits)
     with _quietly():
         try:
-            return _read(data, kind, limits)
+            picture, animated = _read(data, kind, limits)
         except _DAMAGE as error:
             raise BrokenPicture(kind=kind.words) from error
+    return Picture(_png(picture), picture.width, picture.height, animated, kind.name)
 
 
 @contextmanager
@@ -106,7 +108,8 @@ def _quietly() -> Generator[None]:
         yield
 
 
-def _read(data: bytes, kind: Kind, limits: PictureLimits) -> Picture:
+def _read(data: bytes, kind: Kind, limits: PictureLimits) -> tuple[Image.Image, bool]:
+    """The normalised picture, and whether it is the first of several frames."""
     if kind is WEBP:
         check_size(*_webp_canvas(data), limits)  # libwebp allocates the whole canvas when it is opened
     if kind is JPEG and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
@@ -115,8 +118,7 @@ def _read(data: bytes, kind: Kind, limits: PictureLimits) -> Picture:
     with _OPENERS[kind](BytesIO(data)) as file:
         check_size(*file.size, limits)
         animated = bool(getattr(file, "is_animated", False))
-        picture = _normalised(file, limits)
-    return Picture(_png(picture), picture.width, picture.height, animated, kind.name)
+        return _normalised(file, limits), animated
 
 
 def _normalised(file: ImageFile.ImageFile, limits: PictureLimits) -> Image.Image:
@@ -159,8 +161,11 @@ def _webp_canvas(data: bytes) -> tuple[int, int]:
 
 
 def _png(picture: Image.Image) -> bytes:
-    """Nothing but pixels: a fresh picture carries no metadata to write."""
+    """Nothing but pixels: a fresh picture carries no metadata to write.
+
+    Run lengths alone (zlib's Z_RLE) take two thirds of the time for one or two per cent more bytes on photographs.
+    """
     clean = Image.frombytes("RGB", picture.size, picture.tobytes())
     out = BytesIO()
-    clean.save(out, "PNG", compress_level=1)
+    clean.save(out, "PNG", compress_level=1, compress_type=Z_RLE)
     return out.getvalue()

@@ -49,12 +49,10 @@ def test_options_are_read_as_people_write_them(text: str, values: dict[str, str]
     assert read_options(text, None) == (None, values)
 
 
-@pytest.mark.xfail(strict=True, reason="words_of escapes apostrophes, and shlex keeps the backslash inside quotes")
 def test_an_apostrophe_inside_quotes_is_an_apostrophe() -> None:
     assert words_of('prompt "the dog\'s ball"') == ["prompt", "the dog's ball"]
 
 
-@pytest.mark.xfail(strict=True, reason="shlex takes a backslash for an escape and drops it")
 def test_a_backslash_is_a_backslash() -> None:
     assert words_of(r"prompt a \ b ¯\_(ツ)_/¯") == ["prompt", "a", "\\", "b", r"¯\_(ツ)_/¯"]
 

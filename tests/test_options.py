@@ -252,7 +252,6 @@ def test_a_rule_over_two_options_is_answered_with_its_own_sentence() -> None:
     assert word(refused.value)
 
 
-@pytest.mark.xfail(strict=True, reason="`size 720` in a mention is a str, and a Literal of ints does not take '720'")
 def test_a_number_among_choices_may_be_typed() -> None:
     assert parse(BY_NAME["parallax"], {"size": "720"}).model_dump()["size"] == 720
 

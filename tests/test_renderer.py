@@ -278,7 +278,6 @@ async def test_a_system_that_prints_does_not_garble_the_frames_and_the_child_kno
     assert "a secret" not in environment.values()
 
 
-@pytest.mark.xfail(strict=True, raises=RendererDied, reason="inference/child.py imports torch before Wire takes stdout")
 @pytest.mark.parametrize("loud", ["torch"], indirect=True)
 async def test_a_library_that_prints_when_the_child_starts_does_not_either(loud: Renderer) -> None:
     assert (await loud.start()).device == "cpu"

@@ -24,7 +24,7 @@ def loaded_by(modules: str) -> set[str]:
     [
         ("bot, commands, jobs, media, bot.client, commands.make", {"discord"}, HEAVY | {"inference"}),
         ("inference.worker", {"arq", "media"}, HEAVY | {"discord", "bot", "commands"}),
-        ("inference.child", {"torch"}, {"discord", "bot", "commands", "arq", "redis"}),
+        ("inference.rendering", {"torch"}, {"discord", "bot", "commands", "arq", "redis"}),
         ("inference.systems, inference.weights, inference.settings", {"jobs"}, HEAVY | {"discord", "bot"}),
         ("console.__main__", {"typer"}, HEAVY),
         ("jobs.queue, jobs.workers, jobs.texts", {"arq"}, HEAVY | {"discord", "bot", "commands", "inference", "media"}),

@@ -20,10 +20,10 @@ elseif state == 'waiting' then
 elseif state == 'running' then
   if tonumber(until_ms) > now_ms() then return nil end
   if by then
-      finish(id, 'cancelled', cjson.encode({kind = 'cancelled', by = by}))
+    finish(id, 'cancelled', cjson.encode({kind = 'cancelled', by = by}))
     return 'cancelled'
   elseif tonumber(attempts) >= tries then
-      finish(id, 'failed', lost)
+    finish(id, 'failed', lost)
     return 'failed'
   end
   redis.call('HINCRBY', job_key(id), 'fence', 1)  -- whoever held it may come back: not with this job

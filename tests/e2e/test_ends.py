@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LONG = {"num_inference_steps": 100, "num_frames": 50}
 """A render of tens of seconds on a CPU: long enough to be stopped in the middle."""
-SLOW = {"num_inference_steps": 20, "num_frames": 4}
+SLOW = {"num_inference_steps": 40, "num_frames": 6}
 """Long enough to change something meanwhile."""
 SHORT = {"seconds": 0.5, "fps": 5}
 
@@ -25,7 +25,7 @@ async def start_long(room: Room) -> Asked:
 
 
 async def test_the_status_message_goes_from_queued_over_steps_to_done(room: Room) -> None:
-    await room.slash("svd", image=room.picture(), num_inference_steps=60, num_frames=8)
+    await room.slash("svd", image=room.picture(), num_inference_steps=60, num_frames=12)
     status = room.status()
     [clip] = await room.clips()
     await room.stack.until(lambda: "done in" in status.content)

@@ -13,7 +13,7 @@ from tests.discord_server.model import Attachment
 from tests.stack import Stack, running
 from tests.tiny_models import write_all
 
-SLOW = {"num_inference_steps": 30, "num_frames": 6}
+SLOW = {"num_inference_steps": 60, "num_frames": 8}
 
 
 @pytest.fixture
