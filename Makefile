@@ -1,7 +1,7 @@
 # Two commands do all their own set-up: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-IMAGE ?=
+export IMAGE
 
 .PHONY: demo run test check format tests clean help
 
@@ -9,7 +9,7 @@ help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 demo: .venv/.installed  ## animate a sample picture, or IMAGE=photo.jpg, without Discord
-	@$(BIN)/python -m console demo $(if $(IMAGE),"$(IMAGE)")
+	@$(BIN)/python -m console demo -- $${IMAGE:+"$$IMAGE"}
 
 run: .venv/.installed  ## everything on this machine; needs DISCORD_TOKEN
 	@$(BIN)/python -m console up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -94,7 +95,8 @@ class DeleteButton(JobButton, template=rf"zt:delete:{JOB}"):
         owners = {mention.id for mention in message.mentions}
         if interaction.user.id not in owners and not moderates(interaction):
             raise NotYours()
-        await bot.get_partial_messageable(message.channel.id).get_partial_message(message.id).delete()
+        with contextlib.suppress(discord.NotFound):  # pressed twice
+            await bot.get_partial_messageable(message.channel.id).get_partial_message(message.id).delete()
         await interaction.followup.send("Deleted.", ephemeral=True)
 
 

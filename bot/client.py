@@ -212,7 +212,7 @@ async def wants_message_content(settings: DiscordSettings) -> bool:
     if settings.message_content != "auto":
         return settings.message_content == "on"
     Route.BASE = settings.api.rstrip("/")
-    async with discord.Client(intents=discord.Intents.none()) as client:
+    async with discord.Client(intents=discord.Intents(guilds=True)) as client:
         await client.login(settings.token.get_secret_value())
         flags = (await client.application_info()).flags
     return flags.gateway_message_content or flags.gateway_message_content_limited

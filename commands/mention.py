@@ -47,7 +47,7 @@ class CannotSeeMessage(Refusal):
 
 def words_of(text: str) -> list[str]:
     """The text's words: mentions away, quotes kept together, `name=value` and `name: value` as two."""
-    text = re.sub(r"<[@#][!&]?\d+>", " ", text)
+    text = re.sub(r"<[@#][!&]?\d+>|[\u200b-\u200f\u2060\ufeff]", " ", text)
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split, lexer.quotes, lexer.escape, lexer.commenters = True, '"', "", ""
     try:
@@ -59,7 +59,7 @@ def words_of(text: str) -> list[str]:
         if parts and parts[-1].lower() in _known(None) and word.startswith(("=", ":")):  # `seed = 7`, `seed =7`
             parts += [word[1:]] if word[1:] else []
         else:
-            parts += _pair(word)
+            parts += _pair(word.rstrip(",;") or word)
     return parts
 
 
@@ -158,7 +158,10 @@ class Mention(Cog):
         if system is None:
             choice = await self.bot.intake.choose(brief, _system_of(values) or None)
             system, said = choice.request.system, choice.said
-        request = request_from(brief, values, BY_SYSTEM[system])
+        kind = BY_SYSTEM[system]
+        if brief.prompt and not kind.reads_prompt and not said:
+            said = (Note("prompt_unread", {"system": system}),)
+        request = request_from(brief, values, kind)
         await self._start_each(message, request, pictures, output, said)
 
     async def _start_each(

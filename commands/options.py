@@ -160,7 +160,7 @@ def _chosen(field: FieldInfo, value: Any) -> Any:
     """A typed choice as the choice it names: "720" is 720 where 720 may be chosen."""
     if get_origin(plain_type(field)) is not Literal:
         return value
-    return next((choice for choice in get_args(plain_type(field)) if str(choice) == str(value)), value)
+    return next((choice for choice in get_args(plain_type(field)) if str(choice) == str(value).lower()), value)
 
 
 def hint(field: FieldInfo) -> str:

@@ -1,7 +1,6 @@
 """`python -m console`: demo, up, bot, worker, doctor, models, health."""
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Coroutine
@@ -48,9 +47,15 @@ def _settings() -> Settings:
 
 def _run(work: Coroutine[Any, Any, int | None]) -> None:
     """Run to the end; Ctrl-C is an end like any other, an exit code is passed on."""
-    with contextlib.suppress(KeyboardInterrupt):
-        if code := asyncio.run(work):
-            raise typer.Exit(code)
+    try:
+        code = asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except OSError as error:  # a folder that cannot be written, a network that is not there
+        _complain(error)
+        raise typer.Exit(1) from None
+    if code:
+        raise typer.Exit(code)
 
 
 def _log(process: str) -> None:
@@ -94,7 +99,7 @@ def up() -> None:
 @app.command()
 def bot() -> None:
     """The bot alone; Redis and workers run elsewhere."""
-    from console.up import CannotStart, RedisSilent, run_bot
+    from console.up import CannotStart, Unreachable, run_bot
 
     _log("bot")
     try:
@@ -102,7 +107,7 @@ def bot() -> None:
     except CannotStart as reason:
         _complain(reason)
         raise typer.Exit(CANNOT_START) from None
-    except RedisSilent as reason:
+    except Unreachable as reason:
         _complain(reason)
         raise typer.Exit(1) from None
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
+import aiohttp
 import discord
 
 from bot.client import Zoetrope, wants_message_content
@@ -27,7 +28,7 @@ class CannotStart(Exception):
     """One sentence for the owner; starting again is no use."""
 
 
-class RedisSilent(Exception):
+class Unreachable(Exception):
     """One sentence for the owner; starting again may help."""
 
 
@@ -48,7 +49,7 @@ async def run_bot(settings: Settings) -> None:
 
     Raises:
         CannotStart: there is no token, or Discord does not take it or what the settings ask of it.
-        RedisSilent: the server does not answer.
+        Unreachable: the server does not answer.
     """
     token = settings.discord.token.get_secret_value()
     if not token:
@@ -57,7 +58,7 @@ async def run_bot(settings: Settings) -> None:
     try:
         redis = await connect(url)
     except Exception as error:
-        raise RedisSilent(f"Redis does not answer ({type(error).__name__}); see [redis] url in config.toml.") from error
+        raise Unreachable(f"Redis does not answer ({type(error).__name__}); see [redis] url in config.toml.") from error
     queue = JobQueue(
         redis,
         lease_seconds=settings.redis.lease_seconds,
@@ -79,6 +80,8 @@ async def run_bot(settings: Settings) -> None:
             "The message-content intent is not switched on in the developer portal. Switch it on there, "
             'or set message_content = "off" under [discord] in config.toml.'
         ) from None
+    except aiohttp.ClientError as error:
+        raise Unreachable(f"Discord cannot be reached at {settings.discord.api}: {error}.") from None
     except discord.Forbidden as error:
         raise CannotStart(
             f"Discord forbids it: {error.text}. Is the bot in every server of [discord] guilds?"

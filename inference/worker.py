@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 1.0
 """How often a lease is renewed; a cancel is heard as often."""
+STARTS = 3
+"""So many renderers in a row that do not start mean that this machine cannot render now."""
 REPORT_SECONDS = 0.5
 """At most as often is a step written to Redis."""
 FETCH_SECONDS = 3.0
@@ -99,6 +101,7 @@ class RenderWorker:
         self.limits = limits
         self.cache = cache
         self.slot = Slot()
+        self.failed_starts = 0
         self.broken = asyncio.Event()
         """Set when no renderer comes to life: this process had better end, and be started again by its supervisor."""
 
@@ -122,7 +125,9 @@ class RenderWorker:
         except RendererDidNotStart as error:
             log.error("%s; the job goes back into the line, untried", error)
             await self.queue.release(lease, free=True)
-            self.broken.set()
+            self.failed_starts += 1
+            if self.failed_starts >= STARTS:
+                self.broken.set()
             raise Retry from None
         except RendererDied as error:
             await self._try_again(attempt, error)
@@ -203,7 +208,9 @@ class RenderWorker:
         ahead = asyncio.create_task(self._fetch_ahead(attempt.job.id))
         try:
             async with asyncio.timeout(self.limits.render_seconds):
-                return await self.renderer.render(attempt.job.id, recipe, sources, attempt.step, attempt.stop)
+                clip = await self.renderer.render(attempt.job.id, recipe, sources, attempt.step, attempt.stop)
+            self.failed_starts = 0
+            return clip
         except TimeoutError:
             raise RenderTooLong(minutes=round(self.limits.render_seconds / 60)) from None
         finally:

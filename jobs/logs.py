@@ -22,6 +22,7 @@ def log_to_stderr(process: str, *, level: int = logging.INFO) -> None:
     """One handler on standard error for the whole process; libraries only from WARNING up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line(f"%(asctime)s %(levelname)-7s {process} [%(job)s] %(name)s: %(message)s"))
+    logging.getLogger("discord.client").addFilter(lambda record: "voice will NOT" not in record.getMessage())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for room in ("bot", "commands", "console", "inference", "jobs", "media"):
         logging.getLogger(room).setLevel(level)

@@ -28,7 +28,7 @@ LONGEST = 2000
         (f"{ME}motion 180", {"motion": "180"}),
         (f"{ME} motion=180", {"motion": "180"}),
         (f"{ME} motion = 180 seconds= 3 seed =7", {"motion": "180", "seconds": "3", "seed": "7"}),
-        (f"{ME} motion: 180, ", {"motion": "180,"}),
+        (f"{ME} motion: 180, ", {"motion": "180"}),
         (f"{ME} MOTION 180\nSeconds\t3", {"motion": "180", "seconds": "3"}),
         (f"{ME} prompt a dog runs seconds 3", {"prompt": "a dog runs", "seconds": "3"}),
         (f'{ME} prompt "a dog in motion" seconds 3', {"prompt": "a dog in motion", "seconds": "3"}),

@@ -104,7 +104,7 @@ async def test_a_torch_child_killed_twice_ends_in_a_sentence_with_an_incident(
     for attempt in (1, 2):
         await stack.worker.says(f"attempt {attempt} on")
         await rendering(stack)
-        while (await stack.queue.job(asked.id)).progress is None:
+        while not (progress := (await stack.queue.job(asked.id)).progress) or progress.stage != "denoising":
             await asyncio.sleep(0.1)
         kill_child(stack)
     await stack.until(lambda: [message for message in server.bot_messages() if "broke down" in message.content])
