@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -174,8 +175,12 @@ class RedisSettings(Table, header="redis"):
     @field_validator("url")
     @classmethod
     def _address(cls, url: SecretStr) -> SecretStr:
-        if url.get_secret_value() and not re.match(r"(rediss?|unix)://", url.get_secret_value()):
+        parts = urlsplit(url.get_secret_value())
+        if url.get_secret_value() and parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError("a Redis address begins with redis://, rediss:// or unix://")
+        if parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
+            raise ValueError("after a Redis address's port stands / and the number of the database")
+        _ = parts.port  # a ValueError where it is no number
         return url
 
     keep_days: float = Field(default=7.0, gt=0, le=365, description="how long the record of a finished job is kept")

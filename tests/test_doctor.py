@@ -27,7 +27,7 @@ from console.doctor import Side, checks, show_advice
 from console.redis_server import embedded_redis
 from inference.settings import ModelSettings, SystemSettings
 from inference.systems import ROOMS
-from jobs.settings import RedisSettings, StoreSettings
+from jobs.settings import BadSettings, RedisSettings, StoreSettings
 from tests.discord_server import LocalDiscord
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,10 +219,10 @@ async def test_a_server_that_is_away_is_named(url: str) -> None:
     assert address(url) in found.found
 
 
-async def test_what_is_no_redis_url_is_told() -> None:
-    [found] = await queue_server(redis_at("http://localhost"))
-
-    assert "not a Redis URL" in found.found
+@pytest.mark.parametrize("url", ["http://localhost", "redis://localhost:sixty", "redis://localhost/x"])
+def test_what_is_no_redis_url_is_told_before_anything_is_tried(url: str) -> None:
+    with pytest.raises(BadSettings, match=r"`redis\.url` .* does not fit"):
+        redis_at(url)
 
 
 @pytest.mark.parametrize(("version", "state"), [("5.0.14", "fail"), ("6.2.14", "ok"), ("7.4.1", "ok"), ("10.0", "ok")])

@@ -125,12 +125,12 @@ async def test_nobody_claims_what_does_not_wait(queue: JobQueue) -> None:
 
 async def test_a_lease_that_is_renewed_holds_and_one_that_is_not_does_not(queue: JobQueue) -> None:
     lease = await running(queue)
-    brief = JobQueue(queue.redis, lease_seconds=0.15)
+    brief = JobQueue(queue.redis, lease_seconds=1)
     for _ in range(4):
         assert await brief.renew(lease) is None
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         assert await queue.reconcile() == {}
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(1)
 
     assert await queue.reconcile() == {"recovered": ["1001"]}
 

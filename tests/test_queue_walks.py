@@ -137,7 +137,7 @@ class Walk(RuleBasedStateMachine):
         """The bot begins to post, and may die of it; arq's mark stays."""
         ended = job_id in self.before and self.before[job_id].state in ENDS
         tries = self.run((dying(self.queue) if dies else self.queue).delivering(job_id, begins=True))
-        assert (tries > 0) == ended
+        assert (tries is not None) == ended
         if ended:
             self.run(self.queue.redis.set(f"arq:in-progress:deliver-{job_id}", "1", ex=900))
 

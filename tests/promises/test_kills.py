@@ -109,7 +109,7 @@ async def test_a_torch_child_killed_twice_ends_in_a_sentence_with_an_incident(
         kill_child(stack)
     await stack.until(lambda: [message for message in server.bot_messages() if "broke down" in message.content])
     [told] = [message for message in server.bot_messages() if "broke down" in message.content]
-    incident = told.content.split("**")[1]
+    incident = told.content.rsplit("-# ", 1)[1]
 
     assert told.pinged == [ann]
     assert stack.worker.lines(incident)
