@@ -23,7 +23,7 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 
 tests: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: .venv/.installed  ## let ruff write what it can
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""One running Zoetrope for all end-to-end tests of a test process; each test has its own channel and its own people."""
+"""One running Zoetrope for each file of end-to-end tests; each test has its own channel and its own people."""
 
 import io
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from tests.tiny_models import write_all
 _numbers = count(1)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The stack, with tiny checkpoints of every system, and a local Discord with the content intent switched on."""
     folder = tmp_path_factory.mktemp("stack")
@@ -90,7 +90,7 @@ class Room:
         return probe(path)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def room(shared: Stack, tmp_path: Path) -> AsyncIterator[Room]:
     """A corner of one's own; at the end, every call must have fitted Discord's own API description."""
     number = next(_numbers)

@@ -5,7 +5,7 @@ import pytest
 from tests.discord_server.model import Message
 from tests.e2e.conftest import Room
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def assert_plays_everywhere(room: Room, message: Message) -> None:

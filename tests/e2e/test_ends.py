@@ -8,7 +8,7 @@ import pytest
 from tests.discord_server.interactions import Asked
 from tests.e2e.conftest import Room
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LONG = {"num_inference_steps": 100, "num_frames": 50}
 """A render of tens of seconds on a CPU: long enough to be stopped in the middle."""

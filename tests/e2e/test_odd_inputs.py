@@ -7,7 +7,7 @@ from tests.discord_server.interactions import Asked
 from tests.e2e.conftest import Room
 from tests.odd_pictures import ODD
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BAD = [name for name, odd in ODD.items() if odd.expectation != "ok"]
 GOOD = [name for name, odd in ODD.items() if odd.expectation == "ok"]
