@@ -69,6 +69,7 @@ async def test_cancelling_while_queued_takes_the_job_out_of_the_line(room: Room)
     await room.final("**parallax** was cancelled", seconds=10)
     await (await room.server.press(room.status(), room.person, "Cancel")).answered()
     await room.final("**svd** was cancelled")
+    await room.settled()
     assert room.server.clips(room.channel) == []
     assert (await room.stack.queue.job(first.id)).final_message
 
