@@ -157,8 +157,7 @@ class Zoetrope(AutoShardedBot):
         while True:
             if self.is_ready():
                 await self.redis.set(ALIVE_KEY, "1", ex=ALIVE_SECONDS)
-            for repair, job_ids in (await self.queue.reconcile()).items():
-                log.warning("reconciled: %s %s", repair, " ".join(job_ids))
+            await self.queue.reconcile()
             await asyncio.sleep(RECONCILE_SECONDS)
 
     async def on_ready(self) -> None:

@@ -31,7 +31,7 @@ from bot.uploads import Uploads
 from jobs import logs
 from jobs.errors import Failure, new_incident
 from jobs.queue import DELIVERIES, REDIS_AWAY, JobQueue, deserialize, serialize
-from jobs.record import Failed, Job, Rendered, ResultFile
+from jobs.record import REQUEST_BYTES, Failed, Job, Rendered, ResultFile
 from jobs.texts import say
 from media.probe import reencode
 from media.store import MediaStore
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 BUG_TRIES = 5
 """So often may a bug get in the way before the person is told of it instead."""
 SETTLE_SECONDS = 10.0
-REQUEST_BYTES = 25 * 2**20
-"""Discord's limit for a whole Create Message request."""
 NONCE_SECONDS = 120
 """Discord keeps nonces for "the past few minutes"; after this long we look for ourselves."""
 POLL_SECONDS = 0.2

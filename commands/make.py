@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import discord
@@ -160,7 +161,7 @@ async def start_each(
     most = bot.limits.pictures_per_message
     said = too_many(pictures, most)
     for index, picture in enumerate(pictures[:most]):
-        own = asked if index == 0 else _numbered(asked, index)
+        own = asked if index == 0 else replace(asked, id=f"{asked.id}-{index}")
         step = request if index == 0 else request.again()
         try:
             job = await bot.intake.accept(own, step, {"image": picture}, output, said)
@@ -174,7 +175,3 @@ async def start_each(
 def too_many(pictures: Sequence[discord.Attachment], most: int) -> tuple[Note, ...]:
     """What to say where a message holds more pictures than one may start at once."""
     return (Note("too_many_pictures", {"most": most, "count": len(pictures)}),) if len(pictures) > most else ()
-
-
-def _numbered(asked: Asked, index: int) -> Asked:
-    return Asked(f"{asked.id}-{index}", asked.requester, asked.channel, asked.may_post, asked.reply_to)

@@ -4,7 +4,6 @@ import logging
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -20,7 +19,6 @@ from jobs import logs
 from jobs.errors import Note, Refusal
 from jobs.recipe import Output
 from jobs.requests import BY_SYSTEM, REQUESTS, Brief, Request
-from jobs.workers import best_system
 
 log = logging.getLogger(__name__)
 REFUSAL_SECONDS = 60
@@ -156,7 +154,7 @@ class Mention(Cog):
         output = parse(Output, values)
         said: tuple[Note, ...] = ()
         if system is None:
-            choice = await self.bot.intake.choose(brief, _system_of(values) or None)
+            choice = await self.bot.intake.choose(brief, _system_of(values))
             system, said = choice.request.system, choice.said
         kind = BY_SYSTEM[system]
         if brief.prompt and not kind.reads_prompt and not said:
@@ -175,7 +173,7 @@ class Mention(Cog):
         most = self.bot.limits.pictures_per_message
         said = (*said, *too_many(pictures, most))
         for index, picture in enumerate(pictures[:most]):
-            asked = replace(await asked_in(self.bot, message, index))
+            asked = await asked_in(self.bot, message, index)
             step = request if index == 0 else request.again()
             try:
                 job = await self.bot.intake.accept(asked, step, {"image": picture}, output, said)
@@ -220,6 +218,3 @@ def _system_of(values: dict[str, Any]) -> str | None:
         if name in kind.model_fields and name not in Brief.model_fields and name not in Output.model_fields
     }
     return owners.pop() if len(owners) == 1 else None
-
-
-__all__ = ["Mention", "best_system", "read_options", "request_from", "words_of"]

@@ -7,14 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jobs.errors import Note
-from jobs.record import Job, ResultFile
+from jobs.record import REQUEST_BYTES, Job, ResultFile
 from media.frames import FrameSpool
 from media.gif import encode_gif
 from media.store import MediaStore
 from media.video import Encoded, encode_mp4
-
-REQUEST_BYTES = 25 * 2**20
-"""Discord's Create Message documents this maximum for a whole request, whatever the channel allows for one file."""
 
 
 class Finisher:

@@ -113,7 +113,7 @@ class Service:
         consumer = self._consumer()
         chores = [
             asyncio.create_task(_every(ADVERTISE_SECONDS, self.advertise)),
-            asyncio.create_task(_every(RECONCILE_SECONDS, self.reconcile)),
+            asyncio.create_task(_every(RECONCILE_SECONDS, self.worker.queue.reconcile)),
             asyncio.create_task(self._end_when_broken(consumer)),
         ]
         try:
@@ -172,17 +172,12 @@ class Service:
         self.own = set(systems)
         self.others = {system for advert in others for system in advert.systems}
 
-    async def reconcile(self) -> None:
-        """Mend what crashes left, and say what was mended."""
-        for repair, job_ids in (await self.worker.queue.reconcile()).items():
-            log.warning("reconciled: %s %s", repair, " ".join(job_ids))
-
     async def _end_when_broken(self, consumer: GpuWorker) -> None:
         await self.worker.broken.wait()
         consumer.handle_sig(signal.SIGTERM)
 
 
-async def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:
     """Call `act` again and again, whatever becomes of it."""
     while True:
         try:

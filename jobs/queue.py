@@ -215,6 +215,8 @@ class JobQueue:
             repair = await self._run("mend", job_id, self.attempts, lost)
             if repair is not None:
                 mended.setdefault(repair.decode(), []).append(job_id)
+        for repair, job_ids in mended.items():
+            log.warning("reconciled: %s %s", repair, " ".join(job_ids))
         if "failed" in mended:
             log.error("incident %s: workers died on %s until no try was left", incident, mended["failed"])
         return mended

@@ -22,6 +22,10 @@ JobId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_.-]{1,24}$")]
 it is the nonce of the final message, and with a letter before it that of the status message."""
 
 
+REQUEST_BYTES = 25 * 2**20
+"""Discord's Create Message documents this maximum for a whole request, whatever the channel allows for one file."""
+
+
 class State(StrEnum):
     """Where a job is."""
 
