@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import discord
 
 from bot.download import Downloads
+from bot.gate import Asked, Gate, Leave
+from jobs.costs import Costs
 from jobs.errors import Note, Refusal
 from jobs.queue import JobQueue, TooManyJobs
 from jobs.recipe import Output, Recipe, Source
-from jobs.record import Channel, Job, Person, Submission
-from jobs.requests import BY_SYSTEM, REQUESTS, Brief, Request
+from jobs.record import Job, Submission
+from jobs.requests import BY_SYSTEM, Brief, Request
 from jobs.settings import LimitSettings
-from jobs.workers import Workers, best_system
 from media.limits import PictureLimits, declared_refusal
 from media.pictures import Picture, read_picture
 from media.store import MediaStore
@@ -25,39 +26,10 @@ DECODERS = 2
 """Pictures decoded at once: a large one takes some hundred megabytes."""
 
 
-class NoSystem(Refusal):
-    """No worker was ever seen."""
-
-    code = "no_system"
-
-
-class SystemNotInstalled(Refusal):
-    """The chosen system, or its checkpoint, is on no known worker."""
-
-    code = "system_not_installed"
-
-
-class CannotPostHere(Refusal):
-    """The bot may not post files in this channel."""
-
-    code = "cannot_post_here"
-
-
 class SourcesGone(Refusal):
     """The pictures of an old job are no longer kept."""
 
     code = "sources_gone"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Who asked, where, and under which id; the same for an interaction and for a message."""
-
-    id: str
-    requester: Person
-    channel: Channel
-    may_post: bool
-    reply_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +44,13 @@ class Intake:
     """The bot's door: every way of asking ends here."""
 
     def __init__(
-        self, queue: JobQueue, store: MediaStore, workers: Workers, downloads: Downloads, limits: LimitSettings
+        self, queue: JobQueue, store: MediaStore, gate: Gate, costs: Costs, downloads: Downloads, limits: LimitSettings
     ) -> None:
         self.queue = queue
         self.store = store
-        self.workers = workers
+        self.gate = gate
+        self.costs = costs
         self.downloads = downloads
-        self.limits = limits
         self.picture_limits = PictureLimits(
             max_bytes=limits.picture_bytes,
             max_pixels=limits.picture_pixels,
@@ -88,15 +60,13 @@ class Intake:
         self._in_memory = asyncio.Semaphore(DOWNLOADS)
         self._decoders = asyncio.Semaphore(DECODERS)
 
-    async def choose(self, brief: Brief, system: str | None) -> Choice:
-        """The system's request for a brief: the one that was named, or the best that is installed.
+    async def choose(self, brief: Brief, system: str | None, asked: Asked) -> Choice:
+        """The system's request for a brief: the one that was named, or the best that is installed and allowed there.
 
         Raises:
-            Refusal: none is installed, or the brief does not fit.
+            Refusal: there is none, or the brief does not fit.
         """
-        kind = BY_SYSTEM[system] if system else best_system(await self.workers.installed())
-        if kind is None:
-            raise NoSystem()
+        kind = BY_SYSTEM[system] if system else await self.gate.best_system(asked)
         said = () if system else (Note(code="chosen_for_you", facts={"system": kind.name()}),)
         if brief.prompt and not kind.reads_prompt:
             said = (*said, Note(code="prompt_unread", facts={"system": kind.name()}))
@@ -115,7 +85,22 @@ class Intake:
         Raises:
             Refusal: something is in the way; nothing was queued.
         """
-        waits = await self._check(asked, request)
+        return await self.enqueue(await self.prepare(asked, request, attachments, output, said))
+
+    async def prepare(
+        self,
+        asked: Asked,
+        request: Request,
+        attachments: Mapping[str, discord.Attachment],
+        output: Output,
+        said: Sequence[Note] = (),
+    ) -> Submission:
+        """Everything but the line: checked, fetched and stored, so that it can be enqueued now or after a question.
+
+        Raises:
+            Refusal: something is in the way.
+        """
+        leave = await self._admit(asked, request)
         for attachment in attachments.values():
             declared_refusal(attachment.filename, attachment.content_type, attachment.size, self.picture_limits)
         pictures = {name: await self._picture(attachment.url) for name, attachment in attachments.items()}
@@ -125,37 +110,43 @@ class Intake:
         }
         if any(picture.animated for picture in pictures.values()):
             said = (*said, Note("first_frame"))
-        said = (*said, *waits)
-        return await self._enqueue(asked, Recipe(sources=sources, steps=(request,), output=output), said)  # type: ignore[arg-type]
+        recipe = Recipe(sources=sources, steps=(request,), output=leave.output(output))  # type: ignore[arg-type]
+        return await self._submission(asked, recipe, said, leave)
 
-    async def again(self, asked: Asked, job: Job) -> Job:
+    async def prepare_again(self, asked: Asked, job: Job) -> Submission:
         """The same recipe with new seeds, for whoever asks now.
 
         Raises:
             Refusal: its pictures are gone, or its system is.
         """
         recipe = job.submission.recipe.again()
-        waits = await self._check(asked, recipe.steps[0])
+        leave = await self._admit(asked, recipe.steps[0])
+        await self._check_sources(recipe)
+        return await self._submission(asked, recipe, (), leave)
+
+    async def enqueue(self, submission: Submission) -> Job:
+        """Put what was prepared into the line. Doing it twice is doing it once.
+
+        Raises:
+            Refusal: meanwhile a limit was reached, its pictures are gone, or no new requests are taken.
+        """
+        await self.gate.check_open(submission)
+        await self._check_sources(submission.recipe)
+        submission = submission.model_copy(update={"accepted_ms": round(time.time() * 1000)})
+        return await self.queue.enqueue(submission)
+
+    async def _check_sources(self, recipe: Recipe) -> None:
         for source in recipe.sources.values():
             if not await self.store.exists(source.digest):
                 raise SourcesGone()
-        return await self._enqueue(asked, recipe, waits)
 
-    async def _check(self, asked: Asked, request: Request) -> tuple[Note, ...]:
-        """Whether the job could be accepted, before anything is fetched; what should be said of it."""
-        if not asked.may_post:
-            raise CannotPostHere()
-        installed = await self.workers.installed()
-        if not installed:
-            raise NoSystem()
-        checkpoint = getattr(request, "model", None)
-        if request.system not in installed or (checkpoint and checkpoint not in installed[request.system]):
-            there = [kind.name() for kind in REQUESTS if kind.name() in installed]
-            raise SystemNotInstalled(wanted=checkpoint or request.system, installed=", ".join(there))
-        if await self.queue.open_jobs_of(asked.requester.id) >= self.limits.waiting_per_person:
-            raise TooManyJobs(most=self.limits.waiting_per_person)
-        online = {system for advert in await self.workers.online() for system in advert.systems}
-        return () if request.system in online else (Note("no_worker_online", {"system": request.system}),)
+    async def _admit(self, asked: Asked, request: Request) -> Leave:
+        """Whether the job could be accepted, before anything is fetched."""
+        leave = await self.gate.admit(asked, request)
+        most = leave.terms.waiting
+        if most and await self.queue.open_jobs_of(asked.requester.id) >= most:
+            raise TooManyJobs(most=most)
+        return leave
 
     async def _picture(self, url: str) -> Picture:
         async with self._in_memory:
@@ -163,14 +154,20 @@ class Intake:
             async with self._decoders:
                 return await asyncio.to_thread(read_picture, data, self.picture_limits)
 
-    async def _enqueue(self, asked: Asked, recipe: Recipe, said: Sequence[Note]) -> Job:
-        submission = Submission(
+    async def _submission(self, asked: Asked, recipe: Recipe, said: Sequence[Note], leave: Leave) -> Submission:
+        [step] = recipe.steps
+        leave.check_clip(step, recipe.sources)
+        estimate = await self.costs.estimate(step, recipe.sources)
+        return Submission(
             id=asked.id,
             recipe=recipe,
             requester=asked.requester,
             channel=asked.channel,
             reply_to=asked.reply_to,
-            said=tuple(said),
+            said=(*said, *leave.said),
             accepted_ms=round(time.time() * 1000),
+            estimate_ms=max(1, estimate.gpu_ms),
+            terms=leave.terms,
+            results=leave.results,
+            spoiler=leave.spoiler,
         )
-        return await self.queue.enqueue(submission, most=self.limits.waiting_per_person)

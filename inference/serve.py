@@ -28,7 +28,7 @@ from inference.systems import ROOMS
 from inference.worker import RenderWorker
 from jobs.queue import DEFAULT_URL, REDIS_AWAY, RENDERS, JobQueue, connect, deserialize, serialize
 from jobs.settings import LimitSettings, RedisSettings, StoreSettings, read_config
-from jobs.workers import Advert, Workers
+from jobs.workers import Advert, Workers, kinds_of
 from media.store import MediaStore
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,6 @@ class Service:
         self.models = models
         self.systems = systems
         self.workers = Workers(redis)
-        self.own: set[str] = set()
-        self.others: set[str] = set()
 
     async def run(self) -> None:
         """Advertise, reconcile and consume until arq is told to stop; then say goodbye.
@@ -141,7 +139,7 @@ class Service:
         return GpuWorker(
             [render],
             slot=self.worker.slot,
-            mine=self.mine,
+            take=self.worker.take,
             redis_pool=self.redis,
             queue_name=RENDERS,
             max_jobs=2,
@@ -149,10 +147,6 @@ class Service:
             job_serializer=serialize,
             job_deserializer=deserialize,
         )
-
-    def mine(self, system: str) -> bool:
-        """Whether this worker takes jobs for a system: its own, and those that nobody can do, to say so."""
-        return system in self.own or system not in self.others
 
     async def advertise(self) -> None:
         """Look at the folder of models, say what can be done here, and hear what others can do."""
@@ -168,9 +162,7 @@ class Service:
                 systems=systems,
             )
         )
-        others = [advert for advert in await self.workers.online() if advert.worker != self.worker.name]
-        self.own = set(systems)
-        self.others = {system for advert in others for system in advert.systems}
+        self.worker.kinds = kinds_of(systems)
 
     async def _end_when_broken(self, consumer: GpuWorker) -> None:
         await self.worker.broken.wait()

@@ -1,17 +1,21 @@
-"""arq with one GPU: a worker that takes a job only while the device is free, and encodes the last one beside it."""
+"""arq with one GPU: a worker takes the next job only while its device is free, and encodes the last one beside it."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
 from arq.worker import Worker
 
 from jobs.queue import REDIS_AWAY
+from jobs.record import Lease
 
 log = logging.getLogger(__name__)
 AWAY_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
+"""While the device works, arq gets its turn at least this often."""
 
 ticket: ContextVar[object] = ContextVar("ticket", default=None)
 """Which hold on the device the running attempt has. Two attempts at one job may overlap, so its id would not do."""
@@ -22,25 +26,45 @@ class Slot:
 
     def __init__(self) -> None:
         self.holder: object = None
+        self._freed = asyncio.Event()
+
+    @property
+    def taken(self) -> bool:
+        """Whether an attempt has the device."""
+        return self.holder is not None
+
+    def hold(self, holder: object) -> None:
+        """This attempt has the device now."""
+        self.holder = holder
+        self._freed.clear()
 
     def free(self, held: object) -> None:
         """This attempt no longer needs the device, if it ever had it."""
         if self.holder is held:
             self.holder = None
+            self._freed.set()
+
+    async def wait_free(self, seconds: float) -> None:
+        """Until the device is free, or so long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._freed.wait(), seconds)
 
 
 class GpuWorker(Worker):
     """arq's worker with two places (`max_jobs=2`), of which one renders and one encodes.
 
-    arq itself would start two renders at once on an idle worker, while another worker's GPU has nothing to do; it would
-    take jobs that only another worker can do; and it would end when Redis is away for a second.
+    arq itself would take what stands first in its set; which job is next for *this* worker, with its systems and the
+    models it holds, the queue alone can tell, and tells together with the lease. arq would also start two renders at
+    once on an idle worker, while another worker's GPU has nothing to do, and end when Redis is away for a second.
     """
 
-    def __init__(self, *arguments: Any, slot: Slot, mine: Callable[[str], bool], **options: Any) -> None:
-        """`mine` tells from a system's name whether its jobs are for this worker."""
+    def __init__(
+        self, *arguments: Any, slot: Slot, take: Callable[[], Awaitable[Lease | None]], **options: Any
+    ) -> None:
+        """`take` starts the next job in the queue and remembers its lease."""
         super().__init__(*arguments, **options)
         self.slot = slot
-        self.mine = mine
+        self.take = take
 
     async def _poll_iteration(self) -> None:
         try:
@@ -50,33 +74,29 @@ class GpuWorker(Worker):
             await asyncio.sleep(AWAY_SECONDS)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Start the first job that is free and ours, if the device is free."""
-        if self.slot.holder is not None or not job_ids:
-            return
-        for job_id in await self._ours(job_ids):
-            if await self._started(job_id):
+        """Take and start the next job, and the one after it the moment the device is free again."""
+        while not self.slot.taken and self.allow_pick_jobs and self.job_counter < self.max_jobs:
+            lease = await self.take()
+            if lease is None:
                 return
+            if not await self._start(lease.job_id):
+                return
+            await self.slot.wait_free(HEARTBEAT_SECONDS)
 
-    async def _ours(self, job_ids: list[bytes]) -> list[bytes]:
-        async with self.pool.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hget(f"zoetrope:job:{job_id.decode()}", "system")
-            systems = await pipe.execute()
-        return [job_id for job_id, system in zip(job_ids, systems, strict=True) if self.mine((system or b"").decode())]
-
-    async def _started(self, job_id: bytes) -> bool:
-        name, hold, counted = job_id.decode(), object(), self.job_counter
+    async def _start(self, name: str) -> bool:
+        hold, counted = object(), self.job_counter
         before = self.tasks.get(name)
         ticket.set(hold)  # the job's task takes a copy of this context
         try:
-            await super().start_jobs([job_id])
+            await super().start_jobs([name.encode()])
         except REDIS_AWAY:
             if self.job_counter > counted and self.tasks.get(name) is before:
                 self._release_sem_dec_counter_on_complete()  # arq counted a job that it then could not start
             raise
         task = self.tasks.get(name)
         if task is None or task is before:
+            log.warning("arq did not start %s; its lease runs out", name)
             return False
-        self.slot.holder = hold
+        self.slot.hold(hold)
         task.add_done_callback(lambda _: self.slot.free(hold))
         return True

@@ -10,8 +10,9 @@ from typing import Any
 
 from arq.worker import Retry
 
+from inference.attempt import RENEW_SECONDS, Attempt
 from inference.finish import Finisher
-from inference.messages import Step
+from inference.messages import Order, Step
 from inference.renderer import (
     CannotBeRendered,
     RenderBroke,
@@ -22,62 +23,26 @@ from inference.renderer import (
     RenderStopped,
 )
 from inference.slot import Slot, ticket
+from inference.systems import ROOMS
 from jobs import logs
+from jobs.aside import Aside, SetAside
+from jobs.costs import Costs
 from jobs.errors import Failure, Note, UserError, new_incident
 from jobs.queue import REDIS_AWAY, JobQueue, LeaseLost
-from jobs.record import Cancelled, Failed, Job, Lease, Outcome, Progress, Rendered
+from jobs.previews import Previews
+from jobs.record import Cancelled, Failed, Job, Lease, Outcome, Rendered
 from jobs.settings import LimitSettings
 from media.store import MediaStore
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 1.0
-"""How often a lease is renewed; a cancel is heard as often."""
 STARTS = 3
 """So many renderers in a row that do not start mean that this machine cannot render now."""
-REPORT_SECONDS = 0.5
-"""At most as often is a step written to Redis."""
 FETCH_SECONDS = 3.0
-
-
-class Attempt:
-    """One lease on one job: keeps it alive, hears its cancel, reports its steps."""
-
-    def __init__(self, queue: JobQueue, job: Job, lease: Lease) -> None:
-        self.queue = queue
-        self.job = job
-        self.lease = lease
-        self.stop = asyncio.Event()
-        self.cancelled_by: str | None = None
-        self.lost = False
-        self._reported = ("", 0.0)
-
-    async def keep(self) -> None:
-        """Renew until cancelled. Sets `stop` when the person cancelled, or when the job is another attempt's by now."""
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            try:
-                self.cancelled_by = await self.queue.renew(self.lease)
-            except LeaseLost:
-                self.lost = True
-            except (
-                REDIS_AWAY
-            ) as error:  # nobody else can take the job while Redis is away; its fence decides afterwards
-                log.warning("lease not renewed: %s", error)
-            if self.lost or self.cancelled_by:
-                self.stop.set()
-                return
-
-    async def step(self, step: Step) -> None:
-        """Pass a step on, the last of a stage always, others now and then."""
-        stage, at = self._reported
-        now = time.monotonic()
-        if step.stage == stage and step.step < step.total and now - at < REPORT_SECONDS:
-            return
-        self._reported = (step.stage, now)
-        progress = Progress(job_id=self.job.id, stage=step.stage, step=step.step, total=step.total)
-        with contextlib.suppress(*REDIS_AWAY):
-            await self.queue.report(self.lease, progress)
+WARM_ANYWAY = frozenset(room.name for room in ROOMS.values() if room.runs_without)
+"""Systems that need no network, or one that is read in a moment."""
+SLACK_MS = 20_000
+"""About what loading a model takes, until it was measured: so far may a job of a model that is there go before its turn."""
 
 
 class RenderWorker:
@@ -101,14 +66,48 @@ class RenderWorker:
         self.limits = limits
         self.cache = cache
         self.slot = Slot()
+        self.kinds: frozenset[str] = frozenset()
+        """What this worker can render: systems, and `system/checkpoint` for each checkpoint that is installed."""
+        self.slack_ms = SLACK_MS
+        self.leases: dict[str, Lease] = {}
+        """Of jobs that were taken and that arq is about to start."""
+        self.taking = False
+        """Whether the queue was just asked for a job, and may have given one."""
+        self.rendering: str = ""
+        """The job that has the device now, or none."""
+        self.costs = Costs(queue.redis)
+        self.aside = Aside(queue.redis)
+        self.previews = Previews(queue.redis)
         self.failed_starts = 0
         self.broken = asyncio.Event()
         """Set when no renderer comes to life: this process had better end, and be started again by its supervisor."""
 
+    @property
+    def warm(self) -> frozenset[str]:
+        """Of `kinds`, what needs no loading now."""
+        return self.kinds & (self.renderer.holding | WARM_ANYWAY)
+
+    async def take(self) -> Lease | None:
+        """The job that this worker renders next, if any waits for it."""
+        self.taking = True
+        try:
+            lease = await self.queue.take(self.name, self.kinds, self.warm, slack_ms=self.slack_ms)
+            if lease:
+                self.leases[lease.job_id] = lease
+            return lease
+        finally:
+            self.taking = False
+
+    async def let_go(self) -> None:
+        """Give back what was taken and never started."""
+        while self.leases:
+            _, lease = self.leases.popitem()
+            await self.queue.release(lease, free=True)
+
     async def render(self, _: Mapping[str, Any], job_id: str) -> None:
         """arq's function: one attempt at one job. Never raises but to be called again."""
         logs.job_id.set(job_id)
-        lease = await self.queue.claim(job_id, self.name)
+        lease = self.leases.pop(job_id, None) or await self.queue.claim(job_id, self.name)
         if lease is None:
             return
         job = await self.queue.job(job_id)
@@ -119,6 +118,7 @@ class RenderWorker:
             outcome = await self._outcome(attempt)
             await self._settle(lease, outcome)
             log.info("%s", outcome.kind)
+            await self._look_back(attempt, outcome)
         except LeaseLost:
             log.warning("the lease was lost; another attempt has the job")
             raise Retry from None
@@ -145,9 +145,10 @@ class RenderWorker:
         """
         if isinstance(outcome, Failed):
             log.warning("failed: %s %s; incident %s", outcome.reason.code, dict(outcome.reason.facts), outcome.incident)
+        spent_ms = self.renderer.spent_ms if isinstance(outcome, Cancelled) else None
         while True:
             try:
-                return await self.queue.settle(lease, outcome)
+                return await self.queue.settle(lease, outcome, gpu_ms=spent_ms)
             except REDIS_AWAY as error:
                 log.warning("not settled yet: %s", error)
                 await asyncio.sleep(RENEW_SECONDS)
@@ -157,8 +158,28 @@ class RenderWorker:
             log.warning("%s; the job goes back into the line", error)
             await self.queue.release(attempt.lease, free=False)
             raise Retry from None
-        log.error("%s for the last time", error)
-        await self._settle(attempt.lease, _failed(Note("renderer_died", {"attempts": attempt.job.attempts})))
+        log.error("%s for the last time; the job is set aside", error)
+        failed = _failed(Note("renderer_died", {"attempts": attempt.job.attempts}))
+        await self._settle(attempt.lease, failed)
+        with contextlib.suppress(*REDIS_AWAY):
+            await self.aside.put(
+                SetAside(
+                    job_id=attempt.job.id,
+                    system=attempt.job.submission.recipe.steps[0].system,
+                    incident=failed.incident or "",
+                    log=self.renderer.chatter.tail,
+                )
+            )
+
+    async def _look_back(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Learn from what the job took. It is settled, so nothing that fails here matters to anybody."""
+        with contextlib.suppress(*REDIS_AWAY):
+            await self.previews.forget(attempt.job.id)
+            if isinstance(outcome, Rendered) and not any(note.code == "memory_frames" for note in outcome.said):
+                facts = self.renderer.facts
+                await self.costs.learn(attempt.job, outcome, facts.device_name if facts else "")
+                pace = await self.costs.pace()
+                self.slack_ms = round(max(map(pace.loading_ms, self.kinds), default=0)) or SLACK_MS
 
     async def _outcome(self, attempt: Attempt) -> Outcome:
         """How the attempt ends, as far as anybody can read it.
@@ -197,23 +218,27 @@ class RenderWorker:
         return Rendered(
             files=files,
             seconds=round(time.monotonic() - started, 2),
+            gpu_ms=clip.gpu_ms,
+            loading_ms=clip.loading_ms,
             facts=dict(clip.facts),
             said=(*clip.said, *said),
         )
 
     async def _clip(self, attempt: Attempt) -> RenderedClip:
         await attempt.step(Step(stage="loading", step=0, total=1))
-        recipe = attempt.job.submission.recipe
         sources = await self._sources(attempt.job)
+        order = Order(job_id=attempt.job.id, recipe=attempt.job.submission.recipe, sources=sources)
+        self.rendering = attempt.job.id
         ahead = asyncio.create_task(self._fetch_ahead(attempt.job.id))
         try:
             async with asyncio.timeout(self.limits.render_seconds):
-                clip = await self.renderer.render(attempt.job.id, recipe, sources, attempt.step, attempt.stop)
+                clip = await self.renderer.render(order, attempt.step, attempt.stop, attempt.preview)
             self.failed_starts = 0
             return clip
         except TimeoutError:
             raise RenderTooLong(minutes=round(self.limits.render_seconds / 60)) from None
         finally:
+            self.rendering = ""
             ahead.cancel()
 
     async def _sources(self, job: Job) -> dict[str, Path]:

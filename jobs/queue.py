@@ -6,7 +6,10 @@ writes, by its fencing token; the same script writes arq's keys, so no crash lea
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+import math
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, cast
@@ -16,7 +19,8 @@ from arq.connections import RedisSettings as ArqSettings
 from redis.exceptions import RedisError
 
 from jobs.errors import Note, Refusal, new_incident
-from jobs.record import Failed, Job, JobPlace, Lease, Outcome, Progress, State, Submission
+from jobs.line import Line, read_line
+from jobs.record import Failed, Job, JobPlace, Lease, Outcome, Progress, Rendered, State, Submission
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +31,11 @@ CHANGED = "zoetrope:changed"
 OPEN = "zoetrope:open"
 DEFAULT_URL = "redis://localhost:6379/0"
 """For a bot or a worker alone, where no URL is set."""
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+LOOKED_AT = 200
+"""Jobs that one look of `reconcile` takes in turn."""
+CLOCK_SKEW_MS = 60_000
+"""Redis' own clock decides whether a lease ran out; this process' clock only chooses whom to ask about."""
 REDIS_AWAY = (RedisError, OSError, TimeoutError)
 """What a call raises while the server cannot be reached."""
 
@@ -35,6 +44,12 @@ class TooManyJobs(Refusal):
     """This person has as many open jobs as one person may have."""
 
     code = "too_many_jobs"
+
+
+class TooMuchToday(Refusal):
+    """This person's GPU seconds of the day do not suffice for one more such job."""
+
+    code = "too_much_today"
 
 
 class NotYours(Refusal):
@@ -63,6 +78,11 @@ def deserialize(payload: bytes) -> dict[str, Any]:
     return json.loads(payload)
 
 
+def today_ms() -> int:
+    """When this day began, UTC, in milliseconds since the epoch."""
+    return round(time.time() * 1000) // DAY_MS * DAY_MS
+
+
 async def connect(url: str, *, retries: int = 20) -> ArqRedis:
     """A pool for `redis://`, `rediss://` or `unix://`, waiting up to `retries` seconds for the server to answer."""
     settings = ArqSettings.from_dsn(url)
@@ -76,38 +96,74 @@ async def connect(url: str, *, retries: int = 20) -> ArqRedis:
 @cache
 def _script(name: str) -> str:
     folder = files("jobs").joinpath("lua")
-    return folder.joinpath("_common.lua").read_text("utf-8") + folder.joinpath(f"{name}.lua").read_text("utf-8")
+    return "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("_common", "_media", "_fair", name))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """GPU milliseconds that one person has used, and what their open jobs are estimated at."""
+
+    last_hour_ms: int
+    today_ms: int
+    """Since midnight, UTC."""
+    open_ms: int
 
 
 class JobQueue:
     """The only one that changes a job."""
 
-    def __init__(self, redis: ArqRedis, *, lease_seconds: float = 20, attempts: int = 2, keep_days: float = 7) -> None:
+    def __init__(self, redis: ArqRedis, *, lease_seconds: float = 20, attempts: int = 3, keep_days: float = 7) -> None:
         self.redis = redis
         self._plain = cast(Any, redis)  # redis-py types its asynchronous calls as if they were both kinds
         self.lease_seconds = lease_seconds
         self.attempts = attempts
         self.keep_seconds = round(keep_days * 86_400)
         self._scripts: dict[str, Any] = {}
+        self._looked_to = 0
 
-    async def _run(self, name: str, *arguments: str | int) -> Any:
+    async def _run(self, name: str, *arguments: str | int | float) -> Any:
         if name not in self._scripts:
             self._scripts[name] = self.redis.register_script(_script(name))
         return await self._scripts[name](args=list(arguments))
 
-    async def enqueue(self, submission: Submission, *, most: int = 10) -> Job:
-        """Accept a job into the line. Doing it twice is doing it once: the id is the interaction's.
+    async def enqueue(self, submission: Submission) -> Job:
+        """Accept a job into the line, on its terms. Doing it twice is doing it once: the id is the interaction's.
 
         Raises:
-            TooManyJobs: `most` jobs of this person are open.
+            TooManyJobs, TooMuchToday: the person has reached a limit of their terms.
         """
-        document, system = submission.model_dump_json(), submission.recipe.steps[0].system
-        if await self._run("enqueue", submission.id, document, submission.requester.id, most, system) == -1:
-            raise TooManyJobs(most=most)
-        return await self.job(submission.id)
+        terms, began_ms = submission.terms, today_ms()
+        answer = await self._run(
+            "enqueue", submission.id, submission.model_dump_json(), submission.guild, submission.requester.id,
+            submission.channel.id, submission.kind, submission.estimate_ms, terms.weight, terms.guild_weight,
+            terms.waiting, terms.running, round(terms.gpu_seconds_per_day * 1000), began_ms,
+        )  # fmt: skip
+        match [part.decode() for part in answer]:
+            case ["many"]:
+                raise TooManyJobs(most=terms.waiting)
+            case ["much", used, opened]:
+                raise TooMuchToday(
+                    limit_seconds=round(terms.gpu_seconds_per_day),
+                    left_seconds=max(0, round(terms.gpu_seconds_per_day - (float(used) + float(opened)) / 1000)),
+                    needed_seconds=math.ceil(submission.estimate_ms / 1000),
+                    resets_ts=(began_ms + DAY_MS) // 1000,
+                )
+            case _:
+                return await self.job(submission.id)
+
+    async def take(
+        self, worker: str, kinds: Iterable[str], warm: Iterable[str] = (), *, slack_ms: int = 0
+    ) -> Lease | None:
+        """Start the job whose turn it is among those of these kinds; None where none waits.
+
+        One whose model this worker holds (`warm`) may go before it, within `slack_ms` of virtual time: see `jobs.fair`.
+        """
+        kinds = list(kinds)
+        taken = await self._run("take", worker, self._lease_ms, slack_ms, len(kinds), *kinds, *warm)
+        return None if taken is None else Lease(job_id=taken[0].decode(), worker=worker, fence=int(taken[1]))
 
     async def claim(self, job_id: str, worker: str) -> Lease | None:
-        """Start an attempt, or None where the job does not wait (cancelled, taken, ended)."""
+        """Start this very job, whoever's turn it is; None where it does not wait (cancelled, taken, ended, paused)."""
         fence = await self._run("claim", job_id, worker, self._lease_ms)
         return None if fence is None else Lease(job_id=job_id, worker=worker, fence=int(fence))
 
@@ -126,14 +182,18 @@ class JobQueue:
         """Say how far the job is; a late attempt's word is dropped."""
         await self._run("progress", lease.job_id, lease.fence, progress.model_dump_json())
 
-    async def settle(self, lease: Lease, outcome: Outcome) -> None:
-        """End the job and hand it to the bot, in one step.
+    async def settle(self, lease: Lease, outcome: Outcome, *, gpu_ms: int | None = None) -> None:
+        """End the job, charge what it took, and hand it to the bot, in one step. Nobody pays for a failure.
+
+        `gpu_ms`: what the device worked on it; None: as a rendered outcome says, else as estimated.
 
         Raises:
             LeaseLost: the job was given to another attempt.
         """
-        document = outcome.model_dump_json()
-        if not await self._run("settle", lease.job_id, lease.fence, State(outcome.kind).value, document):
+        if gpu_ms is None:
+            gpu_ms = (isinstance(outcome, Rendered) and outcome.gpu_ms) or -1
+        document, state = outcome.model_dump_json(), State(outcome.kind).value
+        if not await self._run("settle", lease.job_id, lease.fence, state, document, gpu_ms):
             raise LeaseLost(lease.job_id)
 
     async def release(self, lease: Lease, *, free: bool) -> None:
@@ -156,6 +216,23 @@ class JobQueue:
         if answer is None:
             raise NoSuchJob()
         return answer.decode()
+
+    async def abandon(self, job_id: str, outcome: Failed) -> bool:
+        """End a job that waits in vain. True where it still waited."""
+        return bool(await self._run("abandon", job_id, outcome.model_dump_json()))
+
+    async def pause(self, scope: str, by: str) -> bool:
+        """Start nothing new in `all`, `guild:<id>` or `channel:<id>`; what runs goes on. False: it was paused."""
+        return bool(await self._run("pause", scope, by))
+
+    async def resume(self, scope: str) -> int | None:
+        """Let the jobs of a scope go on, each from its place. How many were held, or None where it was not paused."""
+        freed = int(await self._run("resume", scope))
+        return None if freed < 0 else freed
+
+    async def paused(self) -> dict[str, str]:
+        """What is paused, and by whom."""
+        return _decoded(await self._plain.hgetall("zoetrope:paused"))
 
     async def keep_status(self, job_id: str, message_id: str) -> str | None:
         """Remember the job's status message; the first one stays. The one that is kept, None where the job is gone."""
@@ -187,31 +264,64 @@ class JobQueue:
         fields = cast(dict[bytes, bytes], await self._plain.hgetall(f"zoetrope:job:{job_id}"))
         if not fields:
             raise NoSuchJob()
-        return _job_from({key.decode(): value.decode() for key, value in fields.items()})
+        return _job_from(_decoded(fields))
 
     async def open_jobs(self) -> list[str]:
         """Ids of all jobs whose end the channel has not heard of."""
         return sorted(member.decode() for member in cast(set[bytes], await self._plain.smembers(OPEN)))
 
+    async def line(self) -> Line:
+        """Everybody who waits or runs, and the tags that order them, at one instant."""
+        return await read_line(self.redis)
+
     async def place(self, job_id: str) -> JobPlace | None:
-        """Where a waiting job stands; None where it does not wait."""
-        rank = await self.redis.zrank(RENDERS, job_id)
-        return None if rank is None else JobPlace(ahead=int(rank))
+        """Goes away with jobs/forecast.py."""
+        ids = [job.id for job in (await self.line()).waiting]
+        return JobPlace(ahead=ids.index(job_id)) if job_id in ids else None
 
     async def head_of_line(self, count: int = 1) -> list[str]:
-        """Ids of the first jobs in arq's set (running ones among them)."""
+        """Ids of the jobs that may be next: arq's set holds the first of each server and kind, and those that run."""
         return [member.decode() for member in cast(list[bytes], await self._plain.zrange(RENDERS, 0, count - 1))]
+
+    async def usage(self, person_id: str) -> Usage:
+        """What this person has used, on all servers."""
+        now = round(time.time() * 1000)
+        spent = await self._plain.zrange(f"zoetrope:spent:person:{person_id}", 0, -1, withscores=True)
+        costs = [(at, int(float(member.decode().rsplit(" ", 1)[1]))) for member, at in spent]
+        jobs = [member.decode() for member in await self._plain.smembers(f"zoetrope:person:{person_id}")]
+        return Usage(
+            last_hour_ms=sum(cost for at, cost in costs if at > now - HOUR_MS),
+            today_ms=sum(cost for at, cost in costs if at >= today_ms()),
+            open_ms=await self._open_ms(jobs),
+        )
+
+    async def _open_ms(self, job_ids: Iterable[str]) -> int:
+        async with self._plain.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hmget(f"zoetrope:job:{job_id}", "state", "cost")
+            found = await pipe.execute()
+        return sum(int(cost) for state, cost in found if state in (b"waiting", b"running"))
+
+    async def usage_of_guild(self, guild: str) -> dict[str, int]:
+        """GPU milliseconds of the last hour by person, for those who used any in this server."""
+        since = round(time.time() * 1000) - HOUR_MS
+        found: dict[str, int] = {}
+        for member in await self._plain.zrangebyscore(f"zoetrope:spent:guild:{guild}", since, "+inf"):
+            person, _, cost = member.decode().split(" ")
+            found[person] = found.get(person, 0) + int(float(cost))
+        return found
 
     async def reconcile(self) -> dict[str, list[str]]:
         """Hold every open job against arq's keys and mend what a crash left: ids by what was mended.
 
         A running job whose lease ran out goes back into the line, a waiting one that arq forgot is put back, an ended
-        one that nobody delivers is handed to the bot again.
+        one that nobody delivers is handed to the bot again. Those that are due are looked at every time, all others in
+        turns, so that a look takes as long in a long line as in a short one.
         """
         incident = new_incident()
         lost = Failed(reason=Note("worker_lost"), incident=incident).model_dump_json()
         mended: dict[str, list[str]] = {}
-        for job_id in await self.open_jobs():
+        for job_id in await self._to_look_at():
             repair = await self._run("mend", job_id, self.attempts, lost)
             if repair is not None:
                 mended.setdefault(repair.decode(), []).append(job_id)
@@ -220,6 +330,14 @@ class JobQueue:
         if "failed" in mended:
             log.error("incident %s: workers died on %s until no try was left", incident, mended["failed"])
         return mended
+
+    async def _to_look_at(self) -> list[str]:
+        """Running jobs whose lease ran out, ended ones, what arq's set shows, and some of all the others."""
+        due = await self._plain.zrangebyscore("zoetrope:running", "-inf", round(time.time() * 1000) + CLOCK_SKEW_MS)
+        ended = await self._plain.smembers("zoetrope:ended")
+        heads = await self._plain.zrange(RENDERS, 0, LOOKED_AT - 1)
+        self._looked_to, others = await self._plain.sscan(OPEN, self._looked_to, count=LOOKED_AT)
+        return sorted({member.decode() for member in (*due, *ended, *heads, *others)})
 
     async def changes(self) -> AsyncIterator[str]:
         """Ids of jobs as their records change. May miss some while Redis is away: look at the records too."""
@@ -232,6 +350,10 @@ class JobQueue:
     @property
     def _lease_ms(self) -> int:
         return round(self.lease_seconds * 1000)
+
+
+def _decoded(fields: dict[bytes, bytes]) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in fields.items()}
 
 
 def _job_from(fields: dict[str, str]) -> Job:

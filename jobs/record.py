@@ -15,7 +15,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jobs.errors import Fact, Note
+from jobs.line import DIRECT
 from jobs.recipe import Digest, Recipe, Value
+from jobs.terms import Terms
 
 JobId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_.-]{1,24}$")]
 """The id of the interaction that asked (a snowflake), or of the message and the picture in it. At most 24 characters:
@@ -55,6 +57,8 @@ class Channel(Value):
 
     id: str
     guild_id: str | None = None
+    parent_id: str | None = None
+    """Where it is a thread: the channel in which it hangs, whose settings hold in it too."""
     upload_bytes: int = Field(gt=0, description="the largest file this channel takes from the bot")
 
 
@@ -72,6 +76,23 @@ class Submission(Value):
     """What the person was told on acceptance and should still see with the result: "only the first frame"."""
     accepted_ms: int
     """Milliseconds since the epoch."""
+    estimate_ms: int = Field(default=10_000, ge=1, description="GPU milliseconds this will take, as far as is known")
+    terms: Terms = Terms()
+    """The requester's share and limits when it was accepted."""
+    results: Channel | None = None
+    """Another channel of the server, in which the finished clip is posted; None: where it was asked for."""
+    spoiler: bool = False
+    """Whether pictures of it stand hidden until somebody uncovers them."""
+
+    @property
+    def guild(self) -> str:
+        """Which of the servers' flows it belongs to."""
+        return self.channel.guild_id or DIRECT
+
+    @property
+    def kind(self) -> str:
+        """What a worker must have to render it."""
+        return self.recipe.steps[0].kind
 
 
 class ResultFile(Value):
@@ -94,6 +115,10 @@ class Rendered(Value):
     files: tuple[ResultFile, ...]
     seconds: float
     """From claim to finished files, as the worker measured it."""
+    gpu_ms: int = 0
+    """What the device worked on it, without loading models: what its requester is charged."""
+    loading_ms: int = 0
+    """What loading models took; nobody is charged for it."""
     facts: Mapping[str, Fact] = Field(default_factory=dict[str, Fact])
     said: tuple[Note, ...] = ()
 
@@ -160,4 +185,3 @@ class JobPlace(Value):
     """Where a waiting job stands in the line."""
 
     ahead: int
-    """Jobs that start before it, running ones included."""

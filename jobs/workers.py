@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from arq.connections import ArqRedis
@@ -80,6 +80,12 @@ class Workers:
             for system, checkpoints in advert.systems.items():
                 systems[system] = tuple(dict.fromkeys((*systems.get(system, ()), *checkpoints)))
         return systems
+
+
+def kinds_of(systems: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    """What can be asked of these systems: each by its name, or one of its checkpoints as `system/checkpoint`."""
+    checkpoints = {f"{system}/{checkpoint}" for system, names in systems.items() for checkpoint in names}
+    return frozenset(systems) | checkpoints
 
 
 def _read(documents: Iterable[bytes | None]) -> list[Advert]:

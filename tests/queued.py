@@ -3,10 +3,13 @@
 import contextlib
 from collections.abc import AsyncIterator
 
+from jobs.fair import FairLine
 from jobs.queue import JobQueue, connect
 from jobs.recipe import Recipe, Source
 from jobs.record import Channel, Job, Lease, Person, Rendered, ResultFile, Submission
 from jobs.requests.parallax import ParallaxRequest
+from jobs.requests.svd import SvdRequest
+from jobs.terms import Terms
 
 ANN = "7"
 DIGEST = "0" * 64
@@ -34,14 +37,28 @@ async def empty_queue(url: str) -> AsyncIterator[JobQueue]:
         await redis.aclose()
 
 
-def submission(job_id: str = "1001", *, person: str = ANN, name: str = "ann") -> Submission:
+def submission(
+    job_id: str = "1001",
+    *,
+    person: str = ANN,
+    name: str = "ann",
+    guild: str | None = "5",
+    channel: str = "55",
+    step: ParallaxRequest | SvdRequest | None = None,
+    cost_ms: int = 10_000,
+    **terms: float,
+) -> Submission:
     """What ann asks: a camera move over a picture."""
     return Submission(
         id=job_id,
-        recipe=Recipe(sources={"image": Source(digest=DIGEST, width=64, height=48)}, steps=(ParallaxRequest(),)),
+        recipe=Recipe(
+            sources={"image": Source(digest=DIGEST, width=64, height=48)}, steps=(step or ParallaxRequest(),)
+        ),
         requester=Person(id=person, name=name),
-        channel=Channel(id="55", guild_id="5", upload_bytes=10 * 2**20),
+        channel=Channel(id=channel, guild_id=guild, upload_bytes=10 * 2**20),
         accepted_ms=1,
+        estimate_ms=cost_ms,
+        terms=Terms.model_validate(terms),
     )
 
 
@@ -56,6 +73,14 @@ async def lose_arqs_keys(queue: JobQueue, job_id: str) -> None:
         for name in ("zoetrope:renders", "zoetrope:deliveries"):
             await queue.redis.zrem(name, arq_id)
         await queue.redis.delete(f"arq:job:{arq_id}", f"arq:retry:{arq_id}")
+
+
+async def waiting_in_order(queue: JobQueue) -> list[str]:
+    """Ids of the waiting jobs in the order in which one worker for everything would start them."""
+    line = await queue.line()
+    fair = FairLine.of(line)
+    kinds = {job.kind for job in line.waiting}
+    return [job.id for job in iter(lambda: fair.take(kinds), None)]
 
 
 async def arq_would_start(queue: JobQueue, name: str, arq_id: str) -> bool:

@@ -12,7 +12,7 @@ from console.redis_server import embedded_redis
 from jobs.errors import Note
 from jobs.queue import DELIVERIES, RENDERS, JobQueue, LeaseLost, NoSuchJob, NotYours, TooManyJobs
 from jobs.record import Cancelled, Failed, Progress, State
-from tests.queued import ANN, CLIP, arq_would_start, dying, empty_queue, ended, running, submission
+from tests.queued import ANN, CLIP, arq_would_start, dying, empty_queue, ended, running, submission, waiting_in_order
 
 BOB = "8"
 OUT_OF_MEMORY = Failed(reason=Note(code="out_of_memory"))
@@ -62,35 +62,34 @@ async def test_the_first_who_asks_is_the_first_in_line(queue: JobQueue) -> None:
     for job_id in ids:
         await queue.enqueue(submission(job_id))
 
-    assert await queue.head_of_line(9) == ids
-    places = [await queue.place(job_id) for job_id in ids]
-    assert [place.ahead for place in places if place] == [0, 1, 2, 3]
-    assert await queue.place("nobody") is None
+    assert await waiting_in_order(queue) == ids
+    assert [job.id for job in (await queue.line()).waiting] == ids
+    assert await queue.head_of_line(9) == ids[:1], "arq sees what is next"
 
 
 async def test_one_person_may_have_so_many_open_jobs_and_others_still_may(queue: JobQueue) -> None:
     for job_id in ("1", "2"):
-        await queue.enqueue(submission(job_id, person=ANN), most=2)
+        await queue.enqueue(submission(job_id, person=ANN, waiting=2))
     with pytest.raises(TooManyJobs) as refused:
-        await queue.enqueue(submission("3", person=ANN), most=2)
+        await queue.enqueue(submission("3", person=ANN, waiting=2))
 
     assert refused.value.facts == {"most": 2}
     assert await queue.open_jobs() == ["1", "2"]
-    await queue.enqueue(submission("4", person=BOB), most=2)
+    await queue.enqueue(submission("4", person=BOB, waiting=2))
 
 
 async def test_a_repeated_call_is_not_refused_for_the_job_it_made_itself(queue: JobQueue) -> None:
     for _ in range(2):
-        await queue.enqueue(submission("1"), most=1)
+        await queue.enqueue(submission("1", waiting=1))
 
 
 async def test_a_slot_is_free_again_once_the_channel_has_heard_the_end(queue: JobQueue) -> None:
     await ended(queue, "1")
     with pytest.raises(TooManyJobs):
-        await queue.enqueue(submission("2"), most=1)
+        await queue.enqueue(submission("2", waiting=1))
     await queue.close("1", "900")
 
-    await queue.enqueue(submission("2"), most=1)
+    await queue.enqueue(submission("2", waiting=1))
 
 
 @pytest.mark.parametrize("job_id", ["", 'a"b', "a b", "1" * 25, "ä", "1:2", "1\n"])

@@ -8,7 +8,18 @@ import pytest_asyncio
 from console.redis_server import embedded_redis
 from jobs.queue import DELIVERIES, RENDERS, JobQueue
 from jobs.record import Cancelled, Failed, State
-from tests.queued import ANN, CLIP, arq_would_start, dying, empty_queue, ended, lose_arqs_keys, running, submission
+from tests.queued import (
+    ANN,
+    CLIP,
+    arq_would_start,
+    dying,
+    empty_queue,
+    ended,
+    lose_arqs_keys,
+    running,
+    submission,
+    waiting_in_order,
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -35,7 +46,7 @@ async def test_a_job_given_back_keeps_its_place(queue: JobQueue, free: bool, att
     await queue.release(lease, free=free)
     job = await queue.job("1")
 
-    assert await queue.head_of_line(9) == ["1", "2", "3"]
+    assert await waiting_in_order(queue) == ["1", "2", "3"]
     assert (job.state, job.attempts, job.worker) == (State.WAITING, attempts, None)
     assert await arq_would_start(queue, RENDERS, "1")
 
@@ -67,22 +78,28 @@ async def test_a_waiting_job_that_arq_forgot_is_put_back_at_its_place(queue: Job
     mended = await queue.reconcile()
 
     assert "1" in mended["requeued"]
-    assert await queue.head_of_line(9) == ["1", "2"]
+    assert await waiting_in_order(queue) == ["1", "2"]
     assert await arq_would_start(queue, RENDERS, "1")
 
 
-async def test_a_mark_of_arqs_without_a_claim_is_left_for_a_moment_and_then_taken_for_a_dead_workers(
-    queue: JobQueue,
-) -> None:
-    """arq's mark lives for the job's time limit, two hours and more: so long would nobody see the job."""
+async def test_a_job_that_fell_out_of_its_persons_line_is_put_back(queue: JobQueue) -> None:
+    for job_id in ("1", "2"):
+        await queue.enqueue(submission(job_id))
+    await queue.redis.zrem("zoetrope:line:5:7:parallax", "1")
+
+    assert await queue.reconcile() == {"requeued": ["1"]}
+    assert await waiting_in_order(queue) == ["1", "2"]
+
+
+async def test_a_mark_that_a_dead_worker_left_hides_nothing(queue: JobQueue) -> None:
+    """arq's mark lives for the job's time limit, two hours and more: so long would arq itself not see the job."""
     await queue.enqueue(submission())
     await queue.redis.set("arq:in-progress:1001", "1", ex=7210)
-    assert await queue.reconcile() == {}
-    assert await queue.redis.exists("arq:in-progress:1001"), "its worker may be about to claim"
-    await queue.redis.hset("zoetrope:job:1001", "marked_ms", 1)  # seen long ago
+    lease = await queue.take("w2", ["parallax"])
 
-    assert await queue.reconcile() == {"requeued": ["1001"]}
-    assert await arq_would_start(queue, RENDERS, "1001")
+    assert lease is not None
+    assert lease.job_id == "1001"
+    assert await arq_would_start(queue, RENDERS, "1001"), "and arq starts what was taken"
 
 
 async def test_a_dead_workers_job_goes_back_to_its_place_and_is_failed_after_its_tries(queue: JobQueue) -> None:
@@ -92,7 +109,7 @@ async def test_a_dead_workers_job_goes_back_to_its_place_and_is_failed_after_its
         await dying(queue).claim("1", "w1")
         await queue.redis.set("arq:in-progress:1", "1", ex=7210)
         assert await queue.reconcile() == {"recovered": ["1"]}
-        assert await queue.head_of_line(9) == ["1", "2"]
+        assert await waiting_in_order(queue) == ["1", "2"]
         assert await arq_would_start(queue, RENDERS, "1")
     await dying(queue).claim("1", "w1")
     assert await queue.reconcile() == {"failed": ["1"]}
@@ -100,7 +117,7 @@ async def test_a_dead_workers_job_goes_back_to_its_place_and_is_failed_after_its
 
     assert isinstance(outcome, Failed)
     assert outcome.reason.code == "worker_lost"
-    assert await queue.head_of_line(9) == ["2"]
+    assert await waiting_in_order(queue) == ["2"]
     assert await arq_would_start(queue, DELIVERIES, "deliver-1")
 
 

@@ -13,9 +13,9 @@ from hypothesis.strategies import booleans, sampled_from
 
 from console.redis_server import embedded_redis
 from jobs.errors import Note
-from jobs.queue import DELIVERIES, RENDERS, JobQueue, LeaseLost, NoSuchJob, TooManyJobs, connect
+from jobs.queue import DELIVERIES, JobQueue, LeaseLost, NoSuchJob, TooManyJobs, connect
 from jobs.record import Failed, Job, Lease, Outcome, Progress, State
-from tests.queued import CLIP, arq_would_start, dying, lose_arqs_keys, submission
+from tests.queued import CLIP, arq_would_start, dying, lose_arqs_keys, submission, waiting_in_order
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], T]
@@ -59,7 +59,7 @@ class Walk(RuleBasedStateMachine):
         """Ann asks, or Discord repeats what she asked."""
         opened = [job for job in self.before.values() if job.state is not State.CLOSED]
         try:
-            self.run(self.queue.enqueue(submission(job_id), most=MOST))
+            self.run(self.queue.enqueue(submission(job_id, waiting=MOST)))
         except TooManyJobs:
             assert job_id not in self.before
             assert len(opened) >= MOST
@@ -160,7 +160,7 @@ class Walk(RuleBasedStateMachine):
         seconds, microseconds = await self.queue.redis.time()
         now_ms = seconds * 1000 + microseconds // 1000
         if job.state is State.WAITING:
-            assert await arq_would_start(self.queue, RENDERS, job_id)
+            assert job_id in await waiting_in_order(self.queue)
         elif job.state is State.RUNNING:
             assert job.lease_until_ms > now_ms
         else:

@@ -1,25 +1,37 @@
--- Put before every script. KEYS are named, never built, except arq's own, whose prefixes are arq's (arq/constants.py).
--- A job is a hash `zoetrope:job:<id>`: `submission` (JSON, never changed) and the fields that move.
+-- Put before every script, with _fair.lua after it. KEYS are named, never built, except arq's own, whose prefixes are
+-- arq's (arq/constants.py). A job is a hash `zoetrope:job:<id>`: `submission` (JSON, never changed) and fields that move.
 
 local OPEN = 'zoetrope:open'                     -- set: ids of jobs that are not closed
+local WAITING = 'zoetrope:waiting'               -- hash: id → what a look at the line needs, as JSON (jobs.line.Waiting)
+local HELD = 'zoetrope:held'                     -- set: ids of waiting jobs that are paused
+local PAUSED = 'zoetrope:paused'                 -- hash: scope (all, guild:<id>, channel:<id>) → who paused it
+local RUNNING = 'zoetrope:running'               -- sorted set: id → when its lease runs out
+local ENDED = 'zoetrope:ended'                   -- set: ids of jobs whose end the channel has not heard of
 local RENDERS = 'zoetrope:renders'               -- arq queue of the workers
 local DELIVERIES = 'zoetrope:deliveries'         -- arq queue of the bot
 local ARQ_KEY_MS = 90 * 24 * 3600 * 1000         -- arq's own default of a day loses long backlogs
-local MARK_MS = 5000                             -- so long arq's in-progress mark may stand without a claim
+local HOUR_MS, DAY_MS = 3600 * 1000, 24 * 3600 * 1000
 
 local function now_ms()
   local t = redis.call('TIME')
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
+local function num(text) return tonumber(text or 0) or 0 end
 local function job_key(id) return 'zoetrope:job:' .. id end
 local function person_key(id) return 'zoetrope:person:' .. id end
+local function spent_key(kind, id) return 'zoetrope:spent:' .. kind .. ':' .. id end
+
+-- A job's fields that never change.
+local function facts(id)
+  local guild, person, channel, kind, cost, seq = unpack(redis.call('HMGET', job_key(id), 'guild', 'person', 'channel', 'kind', 'cost', 'seq'))
+  return {id = id, guild = guild, person = person, channel = channel, kind = kind, cost = num(cost), seq = num(seq)}
+end
 
 -- arq's form of a job: {t: try, f: function, a: positional arguments, k: keyword arguments, et: enqueued at}
-local function arq_put(queue, arq_id, func, id, score)
+local function arq_body(arq_id, func, id)
   local body = string.format('{"t":null,"f":"%s","a":["%s"],"k":{},"et":%d}', func, id, now_ms())
   redis.call('SET', 'arq:job:' .. arq_id, body, 'PX', ARQ_KEY_MS)
-  redis.call('ZADD', queue, score, arq_id)
 end
 
 local function arq_drop(queue, arq_id)
@@ -31,24 +43,9 @@ local function announce(id)
   redis.call('PUBLISH', 'zoetrope:changed', id)
 end
 
--- Put the job (back) into the line at its own place. A dead worker's in-progress mark would hide it: away with it.
-local function line_up(id)
-  redis.call('DEL', 'arq:in-progress:' .. id)
-  arq_put(RENDERS, id, 'render', id, redis.call('HGET', job_key(id), 'score'))
-end
-
 local function hand_to_bot(id)
-  arq_put(DELIVERIES, 'deliver-' .. id, 'deliver', id, redis.call('INCR', 'zoetrope:ticket'))
-end
-
--- The one way a job ends: outcome and delivery in the same instant.
--- arq's own keys go too: a worker that dies before arq tidies up would leave a ghost in the line.
-local function finish(id, state, outcome)
-  arq_drop(RENDERS, id)
-  redis.call('HSET', job_key(id), 'state', state, 'outcome', outcome, 'ended_ms', now_ms())
-  redis.call('HDEL', job_key(id), 'worker', 'lease_until_ms', 'progress')
-  hand_to_bot(id)
-  announce(id)
+  arq_body('deliver-' .. id, 'deliver', id)
+  redis.call('ZADD', DELIVERIES, redis.call('INCR', 'zoetrope:ticket'), 'deliver-' .. id)
 end
 
 -- Whether the caller still holds the job: running, under this fencing token.

@@ -3,6 +3,7 @@ local id, who = ARGV[1], ARGV[2]
 local state = redis.call('HGET', job_key(id), 'state')
 if not state then return nil end
 if state == 'waiting' then
+  leave_line(facts(id))
   finish(id, 'cancelled', cjson.encode({kind = 'cancelled', by = who}))
   return 'cancelled'
 elseif state == 'running' then

@@ -1,10 +1,33 @@
--- ARGV: id, submission, requester id, how many jobs one person may have open, system. → place in line, 0 known already, -1 too many
-local id, submission, requester, most, system = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
-if redis.call('EXISTS', job_key(id)) == 1 then return 0 end
-if redis.call('SCARD', person_key(requester)) >= most then return -1 end
-local ticket = redis.call('INCR', 'zoetrope:ticket')
-redis.call('HSET', job_key(id), 'submission', submission, 'system', system, 'state', 'waiting', 'score', ticket, 'fence', 0, 'attempts', 0)
+-- ARGV: id, submission, guild, person, channel, kind, cost in GPU ms, weights of person and guild, most open, most running,
+-- GPU ms a day (0: any), when the day began in ms. → {'ok'}, {'known'}, {'many'}, or {'much', GPU ms used, GPU ms open}
+local id, submission, guild, person, channel, kind, cost = unpack(ARGV, 1, 7)
+local weight, guild_weight, most, most_running, day_ms, day_began = unpack(ARGV, 8, 13)
+if redis.call('EXISTS', job_key(id)) == 1 then return {'known'} end
+if num(most) > 0 and redis.call('SCARD', person_key(person)) >= num(most) then return {'many'} end
+if num(day_ms) > 0 then
+  local used, open = 0, 0
+  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', spent_key('person', person), day_began, '+inf')) do
+    used = used + num(entry:match(' (%S+)$'))
+  end
+  for _, other in ipairs(redis.call('SMEMBERS', person_key(person))) do
+    local state, estimate = unpack(redis.call('HMGET', job_key(other), 'state', 'cost'))
+    if state == 'waiting' or state == 'running' then open = open + num(estimate) end
+  end
+  if used + open + num(cost) > num(day_ms) then return {'much', tostring(used), tostring(open)} end
+end
+local job = {id = id, guild = guild, person = person, channel = channel, kind = kind, cost = num(cost), seq = redis.call('INCR', 'zoetrope:ticket')}
+redis.call('HSET', job_key(id), 'submission', submission, 'guild', guild, 'person', person, 'channel', channel, 'kind', kind,
+  'cost', cost, 'seq', job.seq, 'weight', weight, 'guild_weight', guild_weight, 'most_running', most_running,
+  'state', 'waiting', 'fence', 0, 'attempts', 0)
 redis.call('SADD', OPEN, id)
-redis.call('SADD', person_key(requester), id)
-line_up(id)
-return redis.call('ZRANK', RENDERS, id) + 1
+redis.call('SADD', person_key(person), id)
+if paused(job) then
+  redis.call('SADD', HELD, id)
+  note_waiting(job, 1)
+  arq_body(id, 'render', id)
+else
+  admit(job)
+end
+media_accepted(id, person)
+announce(id)
+return {'ok'}

@@ -4,12 +4,10 @@ local id, fence, free = ARGV[1], ARGV[2], ARGV[3]
 if not holds(id, fence) then return 0 end
 local by = redis.call('HGET', job_key(id), 'cancel_by')
 if by then
+  retire(facts(id), 0)
   finish(id, 'cancelled', cjson.encode({kind = 'cancelled', by = by}))
   return 1
 end
 if free == '1' then redis.call('HINCRBY', job_key(id), 'attempts', -1) end
-redis.call('HSET', job_key(id), 'state', 'waiting')
-redis.call('HDEL', job_key(id), 'worker', 'lease_until_ms', 'progress')
-line_up(id)
-announce(id)
+give_back(facts(id))
 return 1

@@ -2,10 +2,14 @@
 modal, validation, the stored recipe and the docs row are derived from it."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from jobs.recipe import Source
 
 MAX_SEED = 2**32 - 1
 
@@ -20,6 +24,44 @@ class Attached:
 @dataclass(frozen=True)
 class Advanced:
     """Marks a field that people seldom touch: listed last among the options."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much a request asks for: what its cost is told by."""
+
+    frames: int
+    megapixels: float
+    """Of one frame."""
+    steps: int
+    """Passes of the network over all frames; 0 where there is none."""
+
+    @property
+    def megapixel_frames(self) -> float:
+        """What decoding and drawing grow with."""
+        return self.frames * self.megapixels
+
+    @property
+    def megapixel_frame_steps(self) -> float:
+        """What denoising grows with."""
+        return self.megapixel_frames * self.steps
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What work costs on a device, in milliseconds. `jobs.costs` learns them; a system's prior is where it begins."""
+
+    per_step: float
+    """For each megapixel, frame and step."""
+    per_frame: float
+    """For each megapixel and frame, beside the steps."""
+    constant: float
+    """For each render."""
+
+    def ms(self, work: Work) -> float:
+        """What so much work costs."""
+        stepped = self.per_step * work.megapixel_frame_steps
+        return stepped + self.per_frame * work.megapixel_frames + self.constant
 
 
 def new_seed() -> int:
@@ -56,6 +98,8 @@ class Request(BaseModel):
     """Whether words in the brief mean anything to this system; said to the person when they do not."""
     front_door_rank: ClassVar[int] = 0
     """Among the systems that are installed, `/animate` takes the one with the highest rank."""
+    prior: ClassVar[Rates] = Rates(per_step=200.0, per_frame=500.0, constant=1_000.0)
+    """What it costs on a usual machine, until this installation's own renders have taught better."""
 
     system: str
     seed: Seed = Field(default_factory=new_seed, description="the same seed gives the same clip; empty: a new one")
@@ -83,6 +127,19 @@ class Request(BaseModel):
             Refusal: the brief asks for something this system cannot do.
         """
         raise NotImplementedError
+
+    def work(self, sources: Mapping[str, "Source"]) -> Work:
+        """How much there is to do over these sources. A subclass must say.
+
+        What the request leaves to the checkpoint is taken as the usual one's.
+        """
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> str:
+        """What a worker must have: the system, or `system/checkpoint` where the person chose a checkpoint."""
+        chosen = getattr(self, "model", None)
+        return f"{self.name()}/{chosen}" if chosen else self.name()
 
     def again(self) -> Self:
         """The same request with a new seed."""
