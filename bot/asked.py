@@ -6,16 +6,53 @@ from typing import TYPE_CHECKING
 
 import discord
 
-from bot.intake import Asked
+from bot.gate import Asked, Room
+from jobs.policy import Place
 from jobs.record import Channel, Person
 
 if TYPE_CHECKING:
     from bot.client import Zoetrope
 
 
-def _may_post(permissions: discord.Permissions, channel: object) -> bool:
+def may_post(permissions: discord.Permissions, channel: object) -> bool:
+    """Whether a clip can be posted in this channel by somebody with these permissions there."""
     speak = permissions.send_messages_in_threads if isinstance(channel, discord.Thread) else permissions.send_messages
     return permissions.view_channel and speak and permissions.attach_files
+
+
+def _parent(channel: object) -> str | None:
+    """The channel in which a thread hangs."""
+    return str(channel.parent_id) if isinstance(channel, discord.Thread) else None
+
+
+def _age_restricted(channel: object) -> bool:
+    """Whether Discord asked everybody in it for their age; a thread is as its channel. Unknown channels are open."""
+    restricted = getattr(channel, "is_nsfw", None)
+    return bool(restricted and restricted())
+
+
+def _roles(person: discord.User | discord.Member) -> tuple[str, ...]:
+    return tuple(str(role.id) for role in person.roles) if isinstance(person, discord.Member) else ()
+
+
+def find_room(client: discord.Client, guild_id: str, channel_id: str) -> Room | None:
+    """Another channel of a server, as far as the gateway told of it."""
+    guild = client.get_guild(int(guild_id))
+    channel = guild.get_channel_or_thread(int(channel_id)) if guild else None
+    if guild is None or channel is None:
+        return None
+    return Room(channel_id, may_post(channel.permissions_for(guild.me), channel), _age_restricted(channel))
+
+
+def place_of_interaction(interaction: discord.Interaction) -> Place:
+    """Where somebody uses a command or presses a button."""
+    guild = str(interaction.guild_id) if interaction.guild_id else None
+    return Place(str(interaction.channel_id), guild, _parent(interaction.channel))
+
+
+def person_of(interaction: discord.Interaction) -> Person:
+    """Who uses a command or presses a button."""
+    return Person(id=str(interaction.user.id), name=_plain(interaction.user), locale=str(interaction.locale))
 
 
 async def asked_by(bot: Zoetrope, interaction: discord.Interaction) -> Asked:
@@ -25,15 +62,18 @@ async def asked_by(bot: Zoetrope, interaction: discord.Interaction) -> Asked:
     in_dm = interaction.guild_id is None
     return Asked(
         id=str(interaction.id),
-        requester=Person(id=str(interaction.user.id), name=_plain(interaction.user), locale=str(interaction.locale)),
+        requester=person_of(interaction),
         channel=Channel(
             id=str(interaction.channel_id),
             guild_id=str(interaction.guild_id) if interaction.guild_id else None,
+            parent_id=_parent(interaction.channel),
             upload_bytes=await bot.uploads.limit(
                 str(interaction.guild_id) if interaction.guild_id else None, guild.premium_tier if guild else 0
             ),
         ),
-        may_post=in_dm or _may_post(interaction.app_permissions, interaction.channel),
+        may_post=in_dm or may_post(interaction.app_permissions, interaction.channel),
+        roles=_roles(interaction.user),
+        age_restricted=_age_restricted(interaction.channel),
     )
 
 
@@ -47,10 +87,13 @@ async def asked_in(bot: Zoetrope, message: discord.Message, index: int) -> Asked
         channel=Channel(
             id=str(message.channel.id),
             guild_id=str(guild.id) if guild else None,
+            parent_id=_parent(message.channel),
             upload_bytes=await bot.uploads.limit(str(guild.id) if guild else None, guild.premium_tier if guild else 0),
         ),
-        may_post=permissions is None or _may_post(permissions, message.channel),
+        may_post=permissions is None or may_post(permissions, message.channel),
         reply_to=str(message.id),
+        roles=_roles(message.author),
+        age_restricted=_age_restricted(message.channel),
     )
 
 

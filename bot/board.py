@@ -1,141 +1,116 @@
-"""The status messages: one for each open job, kept true to its record with as few edits as will do."""
+"""The status messages: one for each open job, kept true to its record with as few edits as will do.
+
+What a message says, and when that counts as behind the truth, is the matter of `bot.claims`; how often Discord may be
+asked, that of `bot.pace`. The board hears of changes, reads what changed, asks for the forecast once for each look, and
+then gives every channel's next edits to the messages that need them most: ends first, then what is false, then what
+could say more. An edit is worded when it starts, so whatever changed while it waited is said together.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable
-from typing import Any
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import aiohttp
 import discord
 
 from bot import wording
-from bot.buttons import while_open
-from bot.posting import answering_if_possible, reference
+from bot.cards import SENDING_SECONDS, Card
+from bot.claims import CROWD, Claim, Lag, Phase, claim, lag
+from bot.pace import Pace, Urgency
+from bot.painting import UNREACHED, Painter
 from jobs import logs
+from jobs.previews import Previews
 from jobs.queue import REDIS_AWAY, JobQueue, NoSuchJob
-from jobs.record import Job, JobPlace, State
+from jobs.record import Job, State
+
+if TYPE_CHECKING:
+    from jobs.forecast import Expected, Forecast
 
 log = logging.getLogger(__name__)
 
-EDIT_SECONDS = 2.5
-"""At least this long between two edits of one message. Discord allows about five a channel in five seconds."""
-WAITING_EDIT_SECONDS = 10.0
-"""A long line moves with every job that ends; its messages need not all follow at once."""
-LOOKED_AT = 5000
-"""Places in the line that are compared; who waits further back is looked at with all the others."""
-SWEEP_SECONDS = 1.0
-RESYNC_SECONDS = 15.0
-"""Pub/sub may lose a word; every open job is looked at this often."""
-NOBODY = discord.AllowedMentions.none()
-UNREACHED = (discord.HTTPException, aiohttp.ClientError, OSError)
-"""Discord said no, or did not say anything (which is no HTTPException)."""
+LOOK_SECONDS = 0.4
+"""Between two looks at everything, unless something ends; longer where there are thousands of jobs."""
+LOOKED_AT = 1000
+COMPARE_SECONDS = 5.0
+"""Pub/sub may lose a word: so often the whole line is held against what is known of it."""
+READ_AT_ONCE = 40
+"""Records read side by side."""
+OPEN_SECONDS = 3.0
+"""So long somebody who asked waits for the status message to be there; it is posted in any case."""
+FORECAST_SECONDS = 1.0
+"""So long a new job's message waits for a forecast that knows the job."""
+REMEMBER_SECONDS = 15.0
+REQUEST_SECONDS = 40.0
+"""discord.py tries for 25 s by itself; what takes longer hangs."""
+SOON_MS = 60_000
+END_TRIES = 3
+ENDED = Claim(Phase.SENDING)
+"""What is known of a job whose end came before its message was looked at."""
 
 
-def _final(error: BaseException) -> bool:
-    """Whether Discord will say the same next time: AutoMod, a missing permission, a channel that is gone."""
-    return isinstance(error, discord.HTTPException) and error.status < 500 and error.status != 429
+class Foresight(Protocol):
+    """Who knows when jobs start and end."""
+
+    async def get(self) -> Forecast:
+        """The newest forecast; cheap to ask for again."""
+        ...
 
 
-class Shown:
-    """What one job's status message says, and since when."""
+class Wish(NamedTuple):
+    """A message that should be posted or edited, in the order in which wishes are granted."""
 
-    def __init__(self) -> None:
-        self.text = ""
-        self.at = 0.0
-        self.place: int | None = None
-        """Jobs ahead, as the message says; None once it no longer waits."""
-        self.channel = ""
-        self.lost = False
-        """The message or its channel is out of reach: no use in trying again."""
-        self.lock = asyncio.Lock()
-
-    @property
-    def waits(self) -> bool:
-        """Whether the message shows a place in the line."""
-        return self.place is not None
-
-    def says(self, text: str, place: JobPlace | None, job: Job) -> None:
-        """Remember what the message says now."""
-        self.text, self.at, self.place = text, time.monotonic(), place.ahead if place else None
-        self.channel = job.submission.channel.id
+    urgency: Urgency
+    due: float
+    starts_ms: float
+    """Among equals: whose job starts first."""
+    job_id: str
 
 
 class Board:
-    """Opens, refreshes and settles status messages."""
+    """Opens, refreshes and settles status messages. `previews` None: none are shown."""
 
-    def __init__(self, client: discord.Client, queue: JobQueue) -> None:
-        self.client = client
+    def __init__(
+        self, client: discord.Client, queue: JobQueue, foresight: Foresight, previews: Previews | None
+    ) -> None:
         self.queue = queue
-        self._shown: dict[str, Shown] = {}
+        self.foresight = foresight
+        self.pace = Pace()
+        self.painter = Painter(client, queue, previews)
+        self._cards: dict[str, Card] = {}
+        self._claims: dict[str, Claim] = {}
         self._dirty: set[str] = set()
-        self._edits: dict[str, asyncio.Task[None]] = {}
+        self._hurry = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._remembers = False
 
-    def channel(self, job: Job) -> discord.PartialMessageable:
-        """The job's channel, without asking Discord for it."""
-        channel = job.submission.channel
-        return self.client.get_partial_messageable(
-            int(channel.id), guild_id=int(channel.guild_id) if channel.guild_id else None
-        )
+    async def open(self, job: Job, seconds: float = OPEN_SECONDS) -> str | None:
+        """See that the job gets its status message.
 
-    def message(self, job: Job) -> discord.PartialMessage | None:
-        """The job's status message, if it was posted."""
-        return self.channel(job).get_partial_message(int(job.status_message)) if job.status_message else None
-
-    async def open(self, job: Job) -> str | None:
-        """Post the status message, once: the nonce catches a second try, the record keeps the first.
-
-        Returns its id, or None where it cannot be posted; the job goes on without.
+        Returns its id, or None where it could not be posted within `seconds`; the job goes on without.
         """
-        shown = self._shown.setdefault(job.id, Shown())
-        async with shown.lock:
-            job = await self.queue.job(job.id)
-            if job.status_message or job.state.ended or shown.lost:
-                return job.status_message
-            place = await self._place(job)
-            text = wording.status(job, place) + wording.notes(job.submission.said)
-            shown.says("", place, job)  # an attempt counts as an edit: what is refused is not tried every second
-            try:
-                message = await self._post(job, text)
-            except UNREACHED as error:
-                log.warning("no status message: %s", error)
-                shown.lost = _final(error)
-                return None
-            shown.says(text, place, job)
-            kept = await self.queue.keep_status(job.id, str(message.id))
-        if (await self.queue.job(job.id)).state is State.CLOSED:  # it ended while Discord was slow to answer
-            await self.settle(job.id, None)
-        return kept
-
-    async def _post(self, job: Job, text: str) -> discord.Message:
-        def send(answering: Any) -> Awaitable[discord.Message]:
-            return self.channel(job).send(
-                text,
-                view=while_open(job),
-                nonce=f"s{job.id}",
-                allowed_mentions=NOBODY,
-                reference=answering,
-                silent=True,
-                suppress_embeds=True,
-            )
-
-        return await answering_if_possible(send, _reference(job))
+        card = self._cards.get(job.id)
+        if card is None:
+            card = self._cards[job.id] = Card(job)
+            card.reads(job)
+        self._hurry.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(card.opened.wait(), seconds)
+        return card.job.status_message
 
     async def settle(self, job_id: str, link: str | None) -> None:
-        """The last edit: one line, no buttons."""
-        shown = self._shown.setdefault(job_id, Shown())
-        async with shown.lock:
-            self._shown.pop(job_id, None)
-            job = await self.queue.job(job_id)
-            message = self.message(job)
-            if message is None:
-                return
-            try:
-                await message.edit(content=wording.settled(job, link), view=None, allowed_mentions=NOBODY)
-            except UNREACHED as error:
-                log.info("status message not settled: %s", error)
+        """The last edit: one line, no buttons. Returns when it is done, or given up; not to wait stops nothing."""
+        job = await self.queue.job(job_id)
+        card = self._cards.setdefault(job_id, Card(job))
+        card.reads(job)
+        card.end, card.tries = wording.settled(job, link), 0
+        self._hurry.set()
+        await card.settled.wait()
 
     async def listen(self) -> None:
         """Hear of changes for ever; the client starts it again when Redis was away."""
@@ -145,80 +120,157 @@ class Board:
                 self._dirty.add(job_id)
 
     async def sweep(self) -> None:
-        """Edit what changed, for ever; one edit of a message at a time, and what changes meanwhile is coalesced."""
-        synced = time.monotonic()
+        """Look at everything and start what is due, for ever."""
+        compared = float("-inf")
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            if time.monotonic() - synced > RESYNC_SECONDS:
-                synced = time.monotonic()
-                self._dirty.update(await self.queue.open_jobs())
-            if self._dirty:
-                await self._find_moved()
-            self._start_edits()
+            if time.monotonic() - compared > COMPARE_SECONDS:
+                compared = time.monotonic()
+                await self._compare()
+            await self._read_changed()
+            if not self._remembers:
+                await self._remember()
+            self._start_due((await self.foresight.get()).places)
+            await self._pause()
 
-    async def _find_moved(self) -> None:
-        """A change anywhere may have moved those who wait; only whose place is another by now is looked at again."""
-        places = {job_id: place for place, job_id in enumerate(await self.queue.head_of_line(LOOKED_AT))}
-        self._dirty.update(
-            job_id for job_id, shown in self._shown.items() if shown.waits and places.get(job_id) != shown.place
-        )
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), LOOK_SECONDS * max(1.0, len(self._cards) / LOOKED_AT))
+        self._hurry.clear()
 
-    def _start_edits(self) -> None:
-        now = time.monotonic()
-        busy = {shown.channel for job_id in self._edits if (shown := self._shown.get(job_id)) and shown.waits}
-        for job_id in sorted(self._dirty):
-            shown = self._shown.get(job_id) or Shown()
-            if job_id in self._edits or now - shown.at < EDIT_SECONDS:
-                continue
-            if shown.waits and shown.channel in busy:
-                continue  # a long line's messages take turns, so that a render's progress is not stuck behind them
-            if shown.waits:
-                busy.add(shown.channel)
-            self._dirty.discard(job_id)
-            self._edits[job_id] = task = asyncio.create_task(self._refresh(job_id))
-            task.add_done_callback(lambda _, job_id=job_id: self._edits.pop(job_id, None))
+    # --- what is so ---
 
-    async def _refresh(self, job_id: str) -> None:
-        logs.job_id.set(job_id)
+    async def _compare(self) -> None:
+        """Find jobs that changed unheard: who waits or runs in the line and not here, or here and not in the line."""
+        line = await self.queue.line()
+        states = {job.id: State.WAITING for job in line.waiting} | {job.id: State.RUNNING for job in line.running}
+        known = {job_id: card.job.state for job_id, card in self._cards.items()}
+        self._dirty.update(job_id for job_id, state in states.items() if known.get(job_id) is not state)
+        self._dirty.update(job_id for job_id in known if job_id not in states)
+        self.pace.forget_idle()
+
+    async def _read_changed(self) -> None:
+        """The records of jobs that changed; those that cannot be read now stay marked."""
+        while batch := sorted(self._dirty)[:READ_AT_ONCE]:
+            self._dirty.difference_update(batch)  # first: what changes from now on is read again
+            try:
+                await asyncio.gather(*map(self._read, batch))
+            except BaseException:
+                self._dirty.update(batch)
+                raise
+
+    async def _read(self, job_id: str) -> None:
         try:
             job = await self.queue.job(job_id)
-            if job.state is State.CLOSED:
-                self._shown.pop(job_id, None)
-            elif job.status_message is None:
-                await self.open(job)
-            elif not job.state.ended:
-                await self._edit(job)
         except NoSuchJob:
-            self._shown.pop(job_id, None)
-        except REDIS_AWAY:
-            self._dirty.add(job_id)
-        except Exception:
-            log.exception("status message not refreshed")
+            self._drop(job_id)
+            return
+        if job.state is not State.CLOSED or job_id in self._cards:
+            self._cards.setdefault(job_id, Card(job)).reads(job)
 
-    async def _edit(self, job: Job) -> None:
-        shown = self._shown.setdefault(job.id, Shown())
-        async with shown.lock:
-            if job.id not in self._shown:  # settled meanwhile
-                return
-            job = await self.queue.job(job.id)
-            place = await self._place(job)
-            if place and shown.waits and time.monotonic() - shown.at < WAITING_EDIT_SECONDS:
-                return  # the next look at all open jobs comes soon enough
-            text = wording.status(job, place) + wording.notes(job.submission.said)
-            message = self.message(job)
-            if text == shown.text or message is None or shown.lost or job.state.ended:
-                return
-            try:
-                await message.edit(content=text, allowed_mentions=NOBODY)
-            except UNREACHED as error:
-                log.info("status message not edited: %s", error)
-                shown.lost = _final(error)
-            shown.says(text, place, job)
+    async def _remember(self) -> None:
+        """After a restart: read what the messages say. Those that are not found are taken for stale."""
+        by_channel: dict[str, list[Card]] = {}
+        for card in self._cards.values():
+            if card.job.status_message:
+                by_channel.setdefault(card.channel, []).append(card)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REMEMBER_SECONDS):
+                await asyncio.gather(*map(self.painter.remember, by_channel.values()))
+        self._remembers = True
 
-    async def _place(self, job: Job) -> JobPlace | None:
-        return await self.queue.place(job.id) if job.state is State.WAITING else None
+    # --- what should be said ---
+
+    def _start_due(self, places: Mapping[str, Expected]) -> None:
+        """Grant as many wishes as the pace allows, the most urgent first."""
+        cards = list(self._cards.values())
+        crowds = Counter(card.channel for card in cards)
+        ending = {card.channel for card in cards if card.job.state.ended}
+        wishes = [
+            wish
+            for card in cards
+            if (wish := self._wish(card, places.get(card.job.id), crowded=crowds[card.channel] > CROWD))
+        ]
+        for wish in sorted(wishes):
+            card = self._cards[wish.job_id]
+            if card.job.status_message is None:
+                self._post(card, leaves=3 if card.channel in ending else 1)
+            else:
+                self._edit(card, wish.urgency)
+
+    def _wish(self, card: Card, expected: Expected | None, *, crowded: bool) -> Wish | None:
+        """What should become of a message now; None where nothing need, or may."""
+        now = time.monotonic()
+        if card.busy:
+            return None
+        if card.end is not None or card.job.state is State.CLOSED:
+            return self._last_wish(card, now)
+        if card.lost or now < card.not_before or now < card.ended_at + SENDING_SECONDS < float("inf"):
+            return None
+        true = self._claims[card.job.id] = claim(card.job, expected, time.time(), crowded=crowded)
+        if card.job.status_message is None:
+            early = expected is None and now < card.since + FORECAST_SECONDS
+            return None if early or card.job.state.ended else Wish(Urgency.MUST, card.since, 0, card.job.id)
+        starts_ms = expected.starts_ms if expected and expected.starts_ms else float("inf")
+        return _edit_wish(card, true, now, starts_ms)
+
+    def _last_wish(self, card: Card, now: float) -> Wish | None:
+        """To be settled; what has been, what has no message, or is out of reach, is let go."""
+        if card.end is None or card.done or card.job.status_message is None or card.tries >= END_TRIES:
+            self._drop(card.job.id)
+            return None
+        return None if now < card.not_before else Wish(Urgency.END, card.ended_at, 0, card.job.id)
+
+    def _drop(self, job_id: str) -> None:
+        self._claims.pop(job_id, None)
+        if card := self._cards.pop(job_id, None):
+            card.closes()
+
+    # --- saying it ---
+
+    def _post(self, card: Card, leaves: int) -> None:
+        if self.pace.may_post(card.channel, leaves=leaves):
+            self._start(card, self.painter.post, self.pace.post(card.channel))
+
+    def _edit(self, card: Card, urgency: Urgency) -> None:
+        if self.pace.may_edit(card.channel, urgency, old=card.old):
+            doing = self.painter.edit if card.end is None else self.painter.settle
+            self._start(card, doing, self.pace.edit(card.channel, old=card.old))
+
+    def _start(self, card: Card, doing: Callable[[Card, Claim], Awaitable[None]], turn: ExitStack) -> None:
+        """One request about a message; there is never a second beside it."""
+        said = self._claims.get(card.job.id, ENDED)
+
+        async def started() -> None:
+            logs.job_id.set(card.job.id)
+            with turn:
+                try:
+                    async with asyncio.timeout(REQUEST_SECONDS):
+                        await doing(card, said)
+                except (*REDIS_AWAY, *UNREACHED, NoSuchJob) as error:
+                    log.info("status message put off: %s: %s", type(error).__name__, error)
+                    card.fails()
+                except Exception:
+                    log.exception("status message not refreshed")
+                    card.fails()
+                finally:
+                    card.busy = False
+                    if card.end is not None:
+                        self._hurry.set()
+
+        card.busy = True
+        task = asyncio.create_task(started())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-def _reference(job: Job) -> discord.MessageReference | None:
-    """The message that asked, so that the answer hangs under it."""
-    return reference(job, job.submission.reply_to) if job.submission.reply_to else None
+def _edit_wish(card: Card, true: Claim, now: float, starts_ms: float) -> Wish | None:
+    """Whether the message should be brought up to date, and how urgently."""
+    why = lag(card.said, true, time.time())
+    if why is None:
+        card.due.clear()
+    if why is None or now < card.edited_at + why.gap_seconds:
+        return None
+    due = card.due.setdefault(why.urgency, now + why.patience_seconds)
+    stuck = why is Lag.PROGRESS and now >= due
+    soon_wrong = why is Lag.UNKNOWN and starts_ms < time.time() * 1000 + SOON_MS
+    return Wish(Urgency.MUST if stuck or soon_wrong else why.urgency, due, starts_ms, card.job.id)

@@ -24,8 +24,24 @@ def moderates(interaction: discord.Interaction) -> bool:
     return interaction.permissions.manage_messages
 
 
-class JobButton(DynamicItem[discord.ui.Button[Any]], template=r"zt:never"):
-    """A button about one job. Subclasses say what it looks like and what `press` does."""
+class LastingButton(DynamicItem[discord.ui.Button[Any]], template=r"zt:never"):
+    """A button that needs no memory. Subclasses read their state from the `custom_id` and say what `press` does."""
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        """Discord's entry; errors end in a sentence here as everywhere."""
+        bot = cast("Zoetrope", interaction.client)
+        try:
+            await self.press(bot, interaction)
+        except Exception as error:  # noqa: BLE001 - discord.py would only log it, and the person would see nothing
+            await bot.answer_error(interaction, error)
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """What the button does."""
+        raise NotImplementedError
+
+
+class JobButton(LastingButton, template=r"zt:never:job"):
+    """A button about one job. Subclasses say what it looks like."""
 
     action: str
     label: str
@@ -43,18 +59,6 @@ class JobButton(DynamicItem[discord.ui.Button[Any]], template=r"zt:never"):
     ) -> Self:
         """The button again, from what Discord kept of it."""
         return cls(match["job"])
-
-    async def callback(self, interaction: discord.Interaction) -> None:
-        """Discord's entry; errors end in a sentence here as everywhere."""
-        bot = cast("Zoetrope", interaction.client)
-        try:
-            await self.press(bot, interaction)
-        except Exception as error:  # noqa: BLE001 - discord.py would only log it, and the person would see nothing
-            await bot.answer_error(interaction, error)
-
-    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
-        """What the button does."""
-        raise NotImplementedError
 
 
 class CancelButton(JobButton, template=rf"zt:cancel:{JOB}"):
@@ -79,7 +83,8 @@ class AgainButton(JobButton, template=rf"zt:again:{JOB}"):
         """Anyone may; the new job is theirs."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         job = await bot.queue.job(self.job_id)
-        await bot.start_job(interaction, await bot.intake.again(await asked_by(bot, interaction), job))
+        again = await bot.intake.prepare_again(await asked_by(bot, interaction), job)
+        await bot.confirm.start(bot, interaction, [again])
 
 
 class DeleteButton(JobButton, template=rf"zt:delete:{JOB}"):
@@ -103,7 +108,8 @@ class DeleteButton(JobButton, template=rf"zt:delete:{JOB}"):
 BUTTONS = (CancelButton, AgainButton, DeleteButton)
 
 
-def _view(*buttons: JobButton) -> discord.ui.View:
+def lasting_view(*buttons: LastingButton) -> discord.ui.View:
+    """Buttons for a message."""
     view = discord.ui.View(timeout=None)
     for button in buttons:
         view.add_item(button)
@@ -113,10 +119,10 @@ def _view(*buttons: JobButton) -> discord.ui.View:
 
 def while_open(job: Job) -> discord.ui.View:
     """Under the status message."""
-    return _view(CancelButton(job.id))
+    return lasting_view(CancelButton(job.id))
 
 
 def under_result(job: Job) -> discord.ui.View:
     """Under the final message."""
     again = AgainButton(job.id)
-    return _view(again, DeleteButton(job.id)) if isinstance(job.outcome, Rendered) else _view(again)
+    return lasting_view(again, DeleteButton(job.id)) if isinstance(job.outcome, Rendered) else lasting_view(again)

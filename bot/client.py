@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -17,20 +18,31 @@ from discord.http import Route
 from redis.exceptions import RedisError
 from yarl import URL
 
+from bot import wording
+from bot.asked import find_room
 from bot.board import Board
 from bot.buttons import BUTTONS
+from bot.confirm import ANSWERS, Confirm
 from bot.delivery import Delivery
 from bot.download import Downloads
+from bot.forecasts import Forecasts
+from bot.gate import Gate
 from bot.intake import Intake
 from bot.settings import DiscordSettings
+from bot.strays import Strays
 from bot.uploads import Uploads
+from jobs.costs import Costs
 from jobs.errors import UserError, new_incident
+from jobs.policy import TermsSettings
+from jobs.previews import Previews
 from jobs.queue import REDIS_AWAY, JobQueue
 from jobs.record import Job
+from jobs.rulebook import Rulebook
 from jobs.settings import LimitSettings
 from jobs.texts import say, word
 from jobs.workers import Workers
 from media.store import MediaStore
+from media.sweep import Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +81,11 @@ class Zoetrope(AutoShardedBot):
         self,
         settings: DiscordSettings,
         limits: LimitSettings,
+        terms: TermsSettings,
         redis: ArqRedis,
         queue: JobQueue,
         store: MediaStore,
+        sweeper: Sweeper,
         cogs: Sequence[type[Cog]],
         *,
         message_content: bool,
@@ -97,9 +111,17 @@ class Zoetrope(AutoShardedBot):
         self.uploads = Uploads(redis, settings.upload_mib)
         self.workers = Workers(redis)
         self.downloads = Downloads(settings.cdn, most_bytes=limits.picture_bytes, most_seconds=limits.download_seconds)
-        self.intake = Intake(queue, store, self.workers, self.downloads, limits)
-        self.board = Board(self, queue)
+        self.rulebook = Rulebook(redis)
+        find = functools.partial(find_room, self)
+        self.gate = Gate(self.rulebook, terms, self.workers, find, limits.wait_for_worker_minutes)
+        self.costs = Costs(redis)
+        self.intake = Intake(queue, store, self.gate, self.costs, self.downloads, limits)
+        self.strays = Strays(queue, self.workers, limits.wait_for_worker_minutes)
+        self.forecasts = Forecasts(queue, self.workers, self.costs)
+        self.confirm = Confirm(redis, limits.confirm_gpu_seconds, self.forecasts.of)
+        self.board = Board(self, queue, self.forecasts, Previews(redis))
         self.delivery = Delivery(self, queue, store, self.board, self.uploads)
+        self.sweeper = sweeper
         self._cog_classes = cogs
         self._chores: list[asyncio.Task[None]] = []
 
@@ -108,20 +130,27 @@ class Zoetrope(AutoShardedBot):
         await self._find_gateway()
         for cog in self._cog_classes:
             await self.add_cog(cog(self))  # type: ignore[call-arg]
-        self.add_dynamic_items(*BUTTONS)
+        self.add_dynamic_items(*BUTTONS, *ANSWERS)
         await self._register_commands()
-        for chore in (self.board.listen, self.board.sweep, self._deliver, self._reconcile):
-            self._chores.append(asyncio.create_task(self._for_ever(chore), name=chore.__name__))
+        chores = {
+            "board.listen": self.board.listen,
+            "board.sweep": self.board.sweep,
+            "deliver": self._deliver,
+            "reconcile": self._reconcile,
+            "strays": self.strays.watch,
+            "sweeper": self.sweeper.run,
+        }
+        self._chores += [asyncio.create_task(self._for_ever(*chore), name=chore[0]) for chore in chores.items()]
 
-    async def _for_ever(self, chore: Callable[[], Awaitable[None]]) -> None:
+    async def _for_ever(self, name: str, chore: Callable[[], Awaitable[None]]) -> None:
         """A bot whose chores have stopped looks alive and is not: whatever ends one, it begins again."""
         while True:
             try:
                 await chore()
             except REDIS_AWAY as error:
-                log.warning("%s waits for Redis: %s", chore.__name__, error)
+                log.warning("%s waits for Redis: %s", name, error)
             except Exception:
-                log.exception("%s begins again", chore.__name__)
+                log.exception("%s begins again", name)
             await asyncio.sleep(1)
 
     async def _find_gateway(self) -> None:
@@ -167,15 +196,12 @@ class Zoetrope(AutoShardedBot):
     async def process_commands(self, message: discord.Message, /) -> None:
         """Nothing: mentions are no prefix commands (`commands/mention.py` reads them)."""
 
-    async def start_job(self, interaction: discord.Interaction, job: Job) -> None:
-        """After acceptance: the status message in the channel, and a private answer that points to it."""
+    async def started(self, job: Job) -> str:
+        """After acceptance: the status message in the channel, and what to answer in private, which points to it."""
         status = await self.board.open(job)
-        place = await self.queue.place(job.id)
         [step] = job.submission.recipe.steps
-        ahead = f", {place.ahead} ahead of you" if place and place.ahead else ""
         link = f" → {self.link(job, status)}" if status else ""
-        said = "".join(f"\n-# {say(note.code, note.facts)}" for note in job.submission.said)
-        await interaction.followup.send(f"Queued with **{step.system}**{ahead}{link}{said}", ephemeral=True)
+        return f"Queued with **{step.system}**{link}{wording.notes(job.submission.said)}"
 
     @staticmethod
     def link(job: Job, message_id: str) -> str:

@@ -26,7 +26,7 @@ from arq.worker import Retry, Worker, func
 from bot import wording
 from bot.board import Board
 from bot.buttons import under_result
-from bot.posting import answering_if_possible, find_final, reference
+from bot.posting import answering_if_possible, at_home, destination, final_channel_of, find_final, reference
 from bot.uploads import Uploads
 from jobs import logs
 from jobs.errors import Failure, new_incident
@@ -157,6 +157,9 @@ class Delivery:
         except discord.HTTPException as error:
             if error.status >= 500 or error.status == 429:
                 raise
+            if destination(job) != job.submission.channel:
+                log.warning("the channel for results refuses the clip, so it goes where it was asked for: %s", error)
+                return await self._post(at_home(job), tries)
             return await self._otherwise(job, error)
         except Failure as failure:
             return await self._post_sentence(job, failure)
@@ -167,7 +170,7 @@ class Delivery:
             return None
         try:
             assert self.client.user is not None
-            return await find_final(self.board.channel(job), job, self.client.user.id)
+            return await find_final(final_channel_of(self.client, job), job, self.client.user.id)
         except discord.Forbidden:  # no Read Message History: the nonce must do
             return None
 
@@ -201,10 +204,12 @@ class Delivery:
         return [(file, await self.store.get(file.digest)) for file in job.outcome.files]
 
     async def _send(self, job: Job, text: str, files: list[tuple[ResultFile, bytes]]) -> discord.Message:
+        spoiler = job.submission.spoiler
+
         def send(answering: Any) -> Awaitable[discord.Message]:
-            return self.board.channel(job).send(
+            return final_channel_of(self.client, job).send(
                 text,
-                files=[discord.File(io.BytesIO(data), filename=file.name) for file, data in files],
+                files=[discord.File(io.BytesIO(data), filename=file.name, spoiler=spoiler) for file, data in files],
                 view=under_result(job),
                 nonce=job.id,
                 allowed_mentions=discord.AllowedMentions(
@@ -217,7 +222,8 @@ class Delivery:
             )
 
         fresh = await self.queue.job(job.id)  # its status message may have been posted meanwhile
-        return await answering_if_possible(send, reference(job, fresh.status_message) if fresh.status_message else None)
+        answers = fresh.status_message if destination(job) == job.submission.channel else None
+        return await answering_if_possible(send, reference(job, answers) if answers else None)
 
     async def _otherwise(self, job: Job, error: discord.HTTPException) -> discord.Message | None:
         """The channel does not take it: tell the requester alone, with the clip where that may be."""
@@ -254,6 +260,7 @@ class Delivery:
 
     async def _post_sentence(self, job: Job, failure: Failure) -> discord.Message | None:
         text = f"⚠️ <@{job.submission.requester.id}> {say(failure.code, failure.facts)}"
+        job = at_home(job)
         try:
             return await self._send(job, text, [])
         except discord.HTTPException as error:

@@ -15,10 +15,11 @@ from jobs.queue import JobQueue, TooManyJobs
 from jobs.recipe import Output, Recipe, Source
 from jobs.record import Job, Submission
 from jobs.requests import BY_SYSTEM, Brief, Request
+from jobs.retention import Retention
 from jobs.settings import LimitSettings
 from media.limits import PictureLimits, declared_refusal
 from media.pictures import Picture, read_picture
-from media.store import MediaStore
+from media.store import MediaStore, digest_of
 
 DOWNLOADS = 12
 """Pictures that are on their way or waiting to be decoded at once; each may weigh as much as the limit."""
@@ -48,6 +49,7 @@ class Intake:
     ) -> None:
         self.queue = queue
         self.store = store
+        self.retention = Retention(queue.redis)
         self.gate = gate
         self.costs = costs
         self.downloads = downloads
@@ -104,10 +106,7 @@ class Intake:
         for attachment in attachments.values():
             declared_refusal(attachment.filename, attachment.content_type, attachment.size, self.picture_limits)
         pictures = {name: await self._picture(attachment.url) for name, attachment in attachments.items()}
-        sources = {
-            name: Source(digest=await self.store.put(picture.png), width=picture.width, height=picture.height)
-            for name, picture in pictures.items()
-        }
+        sources = {name: await self._stored(asked.id, picture) for name, picture in pictures.items()}
         if any(picture.animated for picture in pictures.values()):
             said = (*said, Note("first_frame"))
         recipe = Recipe(sources=sources, steps=(request,), output=leave.output(output))  # type: ignore[arg-type]
@@ -121,7 +120,7 @@ class Intake:
         """
         recipe = job.submission.recipe.again()
         leave = await self._admit(asked, recipe.steps[0])
-        await self._check_sources(recipe)
+        await self._check_sources(asked.id, recipe)
         return await self._submission(asked, recipe, (), leave)
 
     async def enqueue(self, submission: Submission) -> Job:
@@ -131,11 +130,16 @@ class Intake:
             Refusal: meanwhile a limit was reached, its pictures are gone, or no new requests are taken.
         """
         await self.gate.check_open(submission)
-        await self._check_sources(submission.recipe)
+        await self._check_sources(submission.id, submission.recipe)
         submission = submission.model_copy(update={"accepted_ms": round(time.time() * 1000)})
         return await self.queue.enqueue(submission)
 
-    async def _check_sources(self, recipe: Recipe) -> None:
+    async def _stored(self, job_id: str, picture: Picture) -> Source:
+        await self.retention.hold(job_id, digest_of(picture.png))  # first: it may be swept at this very moment
+        return Source(digest=await self.store.put(picture.png), width=picture.width, height=picture.height)
+
+    async def _check_sources(self, job_id: str, recipe: Recipe) -> None:
+        await self.retention.hold(job_id, *(source.digest for source in recipe.sources.values()))
         for source in recipe.sources.values():
             if not await self.store.exists(source.digest):
                 raise SourcesGone()

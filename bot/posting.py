@@ -7,12 +7,36 @@ from typing import Any
 import discord
 from discord.abc import Messageable
 
-from jobs.record import Job
+from jobs.record import Channel, Job, Rendered
 
 CANNOT_REPLY = 160002
 """Without Read Message History no message can be answered, and `fail_if_not_exists` does not help."""
 LOOK_BACK = timedelta(minutes=1)
 LOOKED_THROUGH = 2000
+
+
+def channel_of(client: discord.Client, job: Job) -> discord.PartialMessageable:
+    """The job's channel, without asking Discord for it."""
+    channel = job.submission.channel
+    guild_id = int(channel.guild_id) if channel.guild_id else None
+    return client.get_partial_messageable(int(channel.id), guild_id=guild_id)
+
+
+def destination(job: Job) -> Channel:
+    """Where its end is told: a clip in the channel for results, if there is one; all else where it was asked for."""
+    elsewhere = job.submission.results
+    return elsewhere if elsewhere and isinstance(job.outcome, Rendered) else job.submission.channel
+
+
+def final_channel_of(client: discord.Client, job: Job) -> discord.PartialMessageable:
+    """The same, without asking Discord for it."""
+    channel = destination(job)
+    return client.get_partial_messageable(int(channel.id), guild_id=int(channel.guild_id) if channel.guild_id else None)
+
+
+def at_home(job: Job) -> Job:
+    """The same job, its end told where it was asked for in any case."""
+    return job.model_copy(update={"submission": job.submission.model_copy(update={"results": None})})
 
 
 def reference(job: Job, message_id: str) -> discord.MessageReference:

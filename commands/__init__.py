@@ -3,5 +3,8 @@
 from commands.help import Help
 from commands.make import Make
 from commands.mention import Mention
+from commands.owner import Owner
+from commands.privacy import Privacy
+from commands.queue import Queue
 
-COGS = (Make, Mention, Help)
+COGS = (Make, Mention, Queue, Privacy, Help, Owner)

@@ -10,14 +10,15 @@ from discord import app_commands
 from discord.ext.commands import Cog
 from discord.ui import Label, Modal, Select, TextInput
 
-from bot.asked import asked_by
+from bot.asked import asked_by, place_of_interaction
 from bot.client import Zoetrope
-from bot.intake import Asked
+from bot.gate import Asked
 from commands.options import Options, attached, bounds, offered, parse, slash_command
 from commands.pictures import NoPicture, pictures_in
 from jobs.errors import Note, Refusal
 from jobs.queue import REDIS_AWAY
-from jobs.recipe import Output
+from jobs.recipe import Format, Output
+from jobs.record import Submission
 from jobs.requests import REQUESTS, Brief, Request
 from jobs.workers import best_system
 
@@ -46,41 +47,53 @@ class Make(Cog):
     def _command(self, kind: type[Request]) -> app_commands.Command[Any, ..., None]:
         async def handle(interaction: discord.Interaction, options: Options) -> None:
             await interaction.response.defer(ephemeral=True, thinking=True)
-            await self._start(interaction, parse(kind, _named(kind, options)), options)
+            asked = await asked_by(self.bot, interaction)
+            await self._start(interaction, asked, parse(kind, _named(kind, options)), options)
 
         return slash_command(kind.name(), first_line(kind), (kind, Output), handle)
 
     def _front_door(self) -> app_commands.Command[Any, ..., None]:
         async def handle(interaction: discord.Interaction, options: Options) -> None:
             await interaction.response.defer(ephemeral=True, thinking=True)
-            choice = await self.bot.intake.choose(parse(Brief, _named(Brief, options)), options.get("system"))
-            await self._start(interaction, choice.request, options, choice.said)
+            asked = await asked_by(self.bot, interaction)
+            choice = await self.bot.intake.choose(parse(Brief, _named(Brief, options)), options.get("system"), asked)
+            await self._start(interaction, asked, choice.request, options, choice.said)
 
         extra = {"system": (SystemName, "who animates it; empty: the best that is installed")}
         return slash_command("animate", "Make a picture move.", (Brief, Output), handle, extra)
 
     async def _start(
-        self, interaction: discord.Interaction, request: Request, options: Options, said: Sequence[Note] = ()
+        self,
+        interaction: discord.Interaction,
+        asked: Asked,
+        request: Request,
+        options: Options,
+        said: Sequence[Note] = (),
     ) -> None:
         pictures = {name: value for name, value in options.items() if isinstance(value, discord.Attachment)}
-        asked = await asked_by(self.bot, interaction)
-        job = await self.bot.intake.accept(asked, request, pictures, parse(Output, options), said)
-        await self.bot.start_job(interaction, job)
+        prepared = await self.bot.intake.prepare(asked, request, pictures, parse(Output, options), said)
+        await self.bot.confirm.start(self.bot, interaction, [prepared])
 
-    async def _installed(self) -> Mapping[str, tuple[str, ...]]:
-        """What is installed, if Redis says so at once: a form has three seconds to open, and can offer everything."""
+    async def _offered(self, interaction: discord.Interaction) -> tuple[Mapping[str, tuple[str, ...]], Format]:
+        """Installed systems that are allowed here, and the usual format, if Redis says so at once.
+
+        A form has three seconds to open, and can offer everything.
+        """
         try:
-            return await asyncio.wait_for(self.bot.workers.installed(), 1)
+            async with asyncio.timeout(1):
+                installed = await self.bot.workers.installed()
+                rules = await self.bot.gate.rules(place_of_interaction(interaction))
         except (TimeoutError, *REDIS_AWAY):
-            return {}
+            return {}, "mp4"
+        return {name: weights for name, weights in installed.items() if rules.allows(name)}, rules.format or "mp4"
 
     async def animate_message(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """The message menu: a form filled with defaults, and then a job for each picture in the message."""
         pictures = pictures_in(message)
         if not pictures:
             raise NoPicture()
-        installed = await self._installed()
-        await interaction.response.send_modal(AnimateForm(self.bot, pictures, installed))
+        installed, usual = await self._offered(interaction)
+        await interaction.response.send_modal(AnimateForm(self.bot, pictures, installed, usual))
 
 
 def _named(model: type[Brief] | type[Request], options: Options) -> dict[str, Any]:
@@ -93,7 +106,11 @@ class AnimateForm(Modal):
     """The brief as a form. Five components are Discord's limit; each is filled with its default."""
 
     def __init__(
-        self, bot: Zoetrope, pictures: Sequence[discord.Attachment], installed: Mapping[str, tuple[str, ...]]
+        self,
+        bot: Zoetrope,
+        pictures: Sequence[discord.Attachment],
+        installed: Mapping[str, tuple[str, ...]],
+        usual: Format,
     ) -> None:
         super().__init__(title="Animate", timeout=900)
         self.bot = bot
@@ -103,7 +120,7 @@ class AnimateForm(Modal):
         self.seconds = _number("seconds", "")
         self.seed = _number("seed", "")
         self.format = Select[Any](
-            options=[discord.SelectOption(label=kind, default=kind == "mp4") for kind in ("mp4", "gif", "both")],
+            options=[discord.SelectOption(label=kind, default=kind == usual) for kind in ("mp4", "gif", "both")],
             custom_id="format",
         )
         fields = Brief.model_fields
@@ -118,8 +135,8 @@ class AnimateForm(Modal):
         values = {name: getattr(self, name).value.strip() for name in ("motion", "seconds", "seed")}
         brief = parse(Brief, {name: value for name, value in values.items() if value})
         output = parse(Output, {"format": self.format.values[0]})
-        choice = await self.bot.intake.choose(brief, self.system.values[0])
         asked = await asked_by(self.bot, interaction)
+        choice = await self.bot.intake.choose(brief, self.system.values[0], asked)
         await start_each(self.bot, interaction, asked, choice.request, self.pictures, output)
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
@@ -160,16 +177,18 @@ async def start_each(
     """A job for each picture, the first under the interaction's own id. A refused picture does not stop the others."""
     most = bot.limits.pictures_per_message
     said = too_many(pictures, most)
+    prepared: list[Submission] = []
     for index, picture in enumerate(pictures[:most]):
         own = asked if index == 0 else replace(asked, id=f"{asked.id}-{index}")
         step = request if index == 0 else request.again()
         try:
-            job = await bot.intake.accept(own, step, {"image": picture}, output, said)
-            await bot.start_job(interaction, job)
+            prepared.append(await bot.intake.prepare(own, step, {"image": picture}, output, said))
         except Refusal as refusal:
             if len(pictures) == 1:
                 raise
             await bot.answer_error(interaction, refusal)
+    if prepared:
+        await bot.confirm.start(bot, interaction, prepared)
 
 
 def too_many(pictures: Sequence[discord.Attachment], most: int) -> tuple[Note, ...]:

@@ -154,7 +154,8 @@ class Mention(Cog):
         output = parse(Output, values)
         said: tuple[Note, ...] = ()
         if system is None:
-            choice = await self.bot.intake.choose(brief, _system_of(values))
+            asked = await asked_in(self.bot, message, 0)
+            choice = await self.bot.intake.choose(brief, _system_of(values), asked)
             system, said = choice.request.system, choice.said
         kind = BY_SYSTEM[system]
         if brief.prompt and not kind.reads_prompt and not said:
@@ -176,8 +177,8 @@ class Mention(Cog):
             asked = await asked_in(self.bot, message, index)
             step = request if index == 0 else request.again()
             try:
-                job = await self.bot.intake.accept(asked, step, {"image": picture}, output, said)
-                await self.bot.board.open(job)
+                prepared = await self.bot.intake.prepare(asked, step, {"image": picture}, output, said)
+                await self.bot.board.open(await self.bot.intake.enqueue(self.bot.confirm.noted(prepared)))
             except Refusal as refusal:
                 await self._refuse(message, refusal)
 

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 SECRET_VARIABLES = ("DISCORD_TOKEN", "ZOETROPE_DISCORD__TOKEN")
 STEADY_SECONDS = 30.0
 """Who lived so long is started again at once; who did not, after a pause that doubles up to this long."""
+END_SECONDS = 15.0
+"""So long a process may take to end, where nothing else is said."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -36,8 +38,16 @@ async def start(module: str, *arguments: str, environment: Mapping[str, str]) ->
     )
 
 
-async def end(process: asyncio.subprocess.Process, *, seconds: float = 15.0) -> None:
-    """SIGTERM, and SIGKILL for what does not heed it."""
+async def end(process: asyncio.subprocess.Process, *, seconds: float = END_SECONDS) -> None:
+    """SIGTERM, and SIGKILL for what does not heed it in time. Who is cancelled meanwhile says SIGTERM again: hurry."""
+    try:
+        await _told_to_end(process, seconds)
+    except asyncio.CancelledError:
+        await _told_to_end(process, END_SECONDS)
+        raise
+
+
+async def _told_to_end(process: asyncio.subprocess.Process, seconds: float) -> None:
     if process.returncode is not None:
         return
     with contextlib.suppress(ProcessLookupError):
@@ -50,16 +60,24 @@ async def end(process: asyncio.subprocess.Process, *, seconds: float = 15.0) -> 
 
 
 async def keep_running(
-    module: str, arguments: Sequence[str], environment: Mapping[str, str], *, give_up: Sequence[int] = ()
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    give_up: Sequence[int] = (),
+    end_seconds: float = END_SECONDS,
 ) -> int:
-    """Start the process again whenever it ends, until cancelled; an exit code in `give_up` is returned instead."""
+    """Start the process again whenever it ends, until cancelled; an exit code in `give_up` is returned instead.
+
+    `end_seconds` is how long it may take to end when it is told to.
+    """
     pause = 1.0
     while True:
         process, begun = await start(module, *arguments, environment=environment), time.monotonic()
         try:
             code = await process.wait()
         except asyncio.CancelledError:
-            await end(process)
+            await end(process, seconds=end_seconds)
             raise
         if code in give_up:
             return code

@@ -4,10 +4,20 @@ from dataclasses import dataclass
 from typing import Self
 
 from bot.settings import DiscordSettings
-from inference.settings import ModelSettings, SystemSettings
+from inference.settings import ModelSettings, SystemSettings, WorkerSettings
+from jobs.policy import TermsSettings
 from jobs.settings import LimitSettings, RedisSettings, StoreSettings, forbid_unknown_tables, read_config
 
-TABLES = (DiscordSettings, RedisSettings, StoreSettings, ModelSettings, LimitSettings, SystemSettings)
+TABLES = (
+    DiscordSettings,
+    RedisSettings,
+    StoreSettings,
+    ModelSettings,
+    WorkerSettings,
+    LimitSettings,
+    TermsSettings,
+    SystemSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +28,9 @@ class Settings:
     redis: RedisSettings
     store: StoreSettings
     models: ModelSettings
+    worker: WorkerSettings
     limits: LimitSettings
+    terms: TermsSettings
     systems: SystemSettings
 
     @classmethod
@@ -35,6 +47,8 @@ class Settings:
             RedisSettings.read(config),
             StoreSettings.read(config),
             ModelSettings.read(config),
+            WorkerSettings.read(config),
             LimitSettings.read(config),
+            TermsSettings.read(config),
             SystemSettings.read(config),
         )

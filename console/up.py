@@ -14,11 +14,13 @@ import discord
 from bot.client import Zoetrope, wants_message_content
 from commands import COGS
 from console.exits import CANNOT_START
-from console.processes import gpu_count, keep_running, without_token
+from console.processes import END_SECONDS, gpu_count, keep_running, without_token
 from console.redis_server import embedded_redis
 from console.settings import Settings
 from jobs.queue import DEFAULT_URL, JobQueue, connect
+from jobs.retention import Retention
 from media.store import MediaStore
+from media.sweep import Sweeper
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -67,8 +69,10 @@ async def run_bot(settings: Settings) -> None:
     )
     try:
         message_content = await wants_message_content(settings.discord)
+        store = MediaStore(settings.store.url)
+        sweeper = Sweeper(Retention(redis), store, settings.store.keep_days * 86_400)
         bot = Zoetrope(
-            settings.discord, settings.limits, redis, queue, MediaStore(settings.store.url), COGS,
+            settings.discord, settings.limits, settings.terms, redis, queue, store, sweeper, COGS,
             message_content=message_content,
         )  # fmt: skip
         async with bot:
@@ -113,7 +117,11 @@ async def run_everything(settings: Settings) -> int:
     async with some_redis(settings) as url:
         environment = {**os.environ, "ZOETROPE_REDIS__URL": url}
         bot = keep_running("console", ["bot"], environment, give_up=(CANNOT_START,))
-        workers = [keep_running("console", ["worker"], one) for one in worker_environments(without_token(environment))]
+        finish = settings.worker.stop_seconds + END_SECONDS
+        workers = [
+            keep_running("console", ["worker"], one, end_seconds=finish)
+            for one in worker_environments(without_token(environment))
+        ]
         return await _until_told(_first_to_give_up(bot, *workers)) or 0
 
 

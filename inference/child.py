@@ -7,6 +7,7 @@ nothing but frames of `inference.messages` is ever on the wire.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import queue
 import signal
@@ -76,6 +77,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is not installed is not fetched in the middle of a job
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    faulthandler.enable()  # a crash in a library says where, and the owner finds it beside the job that was set aside
     wire = Wire()
     orders = Orders(sys.stdin.buffer)
     setup = orders.next()

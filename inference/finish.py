@@ -8,17 +8,19 @@ from tempfile import TemporaryDirectory
 
 from jobs.errors import Note
 from jobs.record import REQUEST_BYTES, Job, ResultFile
+from jobs.retention import Retention
 from media.frames import FrameSpool
 from media.gif import encode_gif
-from media.store import MediaStore
+from media.store import MediaStore, digest_of_file
 from media.video import Encoded, encode_mp4
 
 
 class Finisher:
     """Encodes beside the renderer, in threads, and stores what came out before anybody hears of it."""
 
-    def __init__(self, store: MediaStore, scratch: Path) -> None:
+    def __init__(self, store: MediaStore, retention: Retention, scratch: Path) -> None:
         self.store = store
+        self.retention = retention
         self.scratch = scratch
 
     async def finish(self, job: Job, spool: FrameSpool) -> tuple[tuple[ResultFile, ...], tuple[Note, ...]]:
@@ -37,6 +39,7 @@ class Finisher:
             for kind in kinds:
                 path = Path(folder) / f"{_stem(job)}.{kind}"
                 encoded = await asyncio.to_thread(_encode, kind, spool, path, budget, _metadata(job))
+                await self.retention.hold(job.id, await asyncio.to_thread(digest_of_file, path))
                 digest = await self.store.put_file(path)
                 files.append(_result(path.name, digest, encoded))
                 said += [note for note in encoded.notes if note not in said]

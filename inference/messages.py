@@ -31,6 +31,8 @@ class Setup(Value):
     ram_bytes: int | None
     threads: int | None
     options: Mapping[str, Mapping[str, Any]]
+    preview_seconds: float | None = None
+    """A preview so often while a job renders; None: none at all."""
 
 
 class Order(Value):
@@ -56,6 +58,7 @@ class Ready(Value):
     device: str
     device_name: str
     vram_bytes: int
+    vram_free_bytes: int = 0
 
 
 class Step(Value):
@@ -65,6 +68,15 @@ class Step(Value):
     stage: str
     step: int
     total: int
+    gpu_ms: int = 0
+    """What the render took so far, without loading networks."""
+    vram_free_bytes: int = 0
+
+
+class Preview(Value):
+    """Child: a small picture of what comes, as a WebP file in the payload."""
+
+    kind: Literal["preview"] = "preview"
 
 
 class ClipBegins(Value):
@@ -85,26 +97,38 @@ class OneFrame(Value):
     kind: Literal["frame"] = "frame"
 
 
-class Done(Value):
+class End(Value):
+    """Child: an order is dealt with. What it took, and what lies in memory for the next one."""
+
+    gpu_ms: int = 0
+    """Rendering, all tries together, without loading networks."""
+    loading_ms: int = 0
+    """Importing the system, reading its networks, and moving them."""
+    holding: frozenset[str] = frozenset()
+    """Kinds of jobs that can start now without reading networks: "svd", "svd/svd-xt"."""
+    vram_free_bytes: int = 0
+
+
+class Done(End):
     """Child: all frames were sent."""
 
     kind: Literal["done"] = "done"
 
 
-class Stopped(Value):
+class Stopped(End):
     """Child: stopped as told."""
 
     kind: Literal["stopped"] = "stopped"
 
 
-class CannotRender(Value):
+class CannotRender(End):
     """Child: a reason that a person can read."""
 
     kind: Literal["cannot"] = "cannot"
     reason: Note
 
 
-class Broke(Value):
+class Broke(End):
     """Child: a bug, with its traceback for the log. `poisoned`: the device is not to be trusted any more."""
 
     kind: Literal["broke"] = "broke"
@@ -112,14 +136,10 @@ class Broke(Value):
     poisoned: bool = False
 
 
-ToChild = Annotated[Setup | Order | Stop, Field(discriminator="kind")]
-FromChild = Annotated[
-    Ready | Step | ClipBegins | OneFrame | Done | Stopped | CannotRender | Broke, Field(discriminator="kind")
-]
-_TO_CHILD: TypeAdapter[Setup | Order | Stop] = TypeAdapter(ToChild)
-_FROM_CHILD: TypeAdapter[Ready | Step | ClipBegins | OneFrame | Done | Stopped | CannotRender | Broke] = TypeAdapter(
-    FromChild
-)
+ToChild = Setup | Order | Stop
+FromChild = Ready | Step | Preview | ClipBegins | OneFrame | Done | Stopped | CannotRender | Broke
+_TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
+_FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
 
 
 def packed(message: Value, payload: bytes = b"") -> bytes:
@@ -135,9 +155,7 @@ def _lengths(header: bytes) -> tuple[int, int]:
     return body, payload
 
 
-async def from_child(
-    reader: asyncio.StreamReader,
-) -> tuple[Ready | Step | ClipBegins | OneFrame | Done | Stopped | CannotRender | Broke, bytes]:
+async def from_child(reader: asyncio.StreamReader) -> tuple[FromChild, bytes]:
     """The child's next message and its payload.
 
     Raises:
@@ -148,7 +166,7 @@ async def from_child(
     return message, await reader.readexactly(payload)
 
 
-def from_parent(stream: IO[bytes]) -> Setup | Order | Stop | None:
+def from_parent(stream: IO[bytes]) -> ToChild | None:
     """The parent's next message; None when the parent is gone."""
     header = stream.read(HEADER.size)
     if len(header) < HEADER.size:

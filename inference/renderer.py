@@ -6,19 +6,22 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from inference.chatter import Chatter
 from inference.messages import (
     Broke,
     CannotRender,
     ClipBegins,
     Done,
+    End,
     OneFrame,
     Order,
+    Preview,
     Ready,
     Setup,
     Step,
@@ -28,7 +31,7 @@ from inference.messages import (
     packed,
 )
 from jobs.errors import Failure, Note
-from jobs.recipe import Recipe, Value
+from jobs.recipe import Value
 from media.frames import FrameSpool
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ STOP_SECONDS = 5.0
 """So long a stopped job may take to reach its next step; then its process is killed."""
 START_SECONDS = 180.0
 """Importing torch from a cold disk and waking a GPU takes this long at most."""
+LAST_WORDS_SECONDS = 1.0
+"""So long a dead child's last lines are waited for."""
 PASSED_ON = re.compile(
     r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|TEMP|LD_\w+|PYTHON\w*|VIRTUAL_ENV|XDG_\w+|HF_HOME"
     r"|(CUDA|NVIDIA|NCCL|TORCH|PYTORCH|TRITON|OMP|MKL|KMP|OPENBLAS|GOMP|MALLOC)_\w+)\Z",
@@ -70,12 +75,14 @@ class CannotBeRendered(Failure):
 
 
 class RenderedClip:
-    """What came out of a render: the frames, spooled once, and what to say about them."""
+    """What came out of a render: the frames, spooled once, what to say about them, and what they took."""
 
     def __init__(self, spool: FrameSpool, begins: ClipBegins) -> None:
         self.spool = spool
         self.said = begins.said
         self.facts = begins.facts
+        self.gpu_ms = 0
+        self.loading_ms = 0
 
     def append(self, rows: bytes) -> None:
         """One more frame, as raw RGB rows."""
@@ -83,6 +90,12 @@ class RenderedClip:
 
 
 OnStep = Callable[[Step], Awaitable[None]]
+OnPreview = Callable[[bytes], Awaitable[None]]
+"""Takes a small WebP file."""
+
+
+async def _unseen(_: bytes) -> None:
+    """Nobody looks."""
 
 
 class Renderer:
@@ -92,6 +105,13 @@ class Renderer:
         self.setup = setup
         self.scratch = scratch
         self.facts: Ready | None = None
+        self.holding: frozenset[str] = frozenset()
+        """Kinds of jobs that the child could start now without reading networks."""
+        self.spent_ms = 0
+        """GPU milliseconds of the render under way, or of the last one."""
+        self.vram_free_bytes = 0
+        self.chatter = Chatter()
+        self._listener: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -115,9 +135,12 @@ class Renderer:
             "inference.child",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
             env=environment,
             limit=1 << 22,
         )
+        assert self._process.stderr is not None, "it was asked for"
+        self._listener = asyncio.create_task(self.chatter.listen(self._process.stderr))
         self._send(self.setup)
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -130,12 +153,16 @@ class Renderer:
         except BaseException:
             await self.kill()
             raise
-        self.facts = message
+        self.facts, self.vram_free_bytes = message, message.vram_free_bytes
         log.info("renderer %d is ready on %s %s", self._process.pid, message.device, message.device_name)
         return message
 
     async def render(
-        self, job_id: str, recipe: Recipe, sources: Mapping[str, Path], on_step: OnStep, stop: asyncio.Event
+        self,
+        order: Order,
+        on_step: OnStep,
+        stop: asyncio.Event,
+        on_preview: OnPreview = _unseen,
     ) -> RenderedClip:
         """Render one recipe; frames are spooled as they come.
 
@@ -146,8 +173,12 @@ class Renderer:
             RendererDied: the child died; call again for a new one.
         """
         async with self._one_at_a_time:
-            await self._start_unless(stop)
-            return await self._render(job_id, recipe, sources, on_step, stop)
+            self.spent_ms, self.chatter.job_id = 0, order.job_id
+            try:
+                await self._start_unless(stop)
+                return await self._render(order, on_step, stop, on_preview)
+            finally:
+                self.chatter.job_id = "-"
 
     async def _start_unless(self, stop: asyncio.Event) -> None:
         """A new child takes its time; a cancel need not wait for it.
@@ -168,13 +199,11 @@ class Renderer:
                 task.cancel()
             await asyncio.gather(starting, stopping, return_exceptions=True)
 
-    async def _render(
-        self, job_id: str, recipe: Recipe, sources: Mapping[str, Path], on_step: OnStep, stop: asyncio.Event
-    ) -> RenderedClip:
-        self._send(Order(job_id=job_id, recipe=recipe, sources=sources))
-        stopper = asyncio.create_task(self._stop_when(stop, job_id))
+    async def _render(self, order: Order, on_step: OnStep, stop: asyncio.Event, on_preview: OnPreview) -> RenderedClip:
+        self._send(order)
+        stopper = asyncio.create_task(self._stop_when(stop, order.job_id))
         try:
-            return await self._collect(on_step)
+            return await self._collect(on_step, on_preview)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             await self.kill()
             if stop.is_set():
@@ -189,7 +218,7 @@ class Renderer:
             with contextlib.suppress(asyncio.CancelledError):
                 await stopper
 
-    async def _collect(self, on_step: OnStep) -> RenderedClip:
+    async def _collect(self, on_step: OnStep, on_preview: OnPreview) -> RenderedClip:
         """Read until the child is done; a clip that is not finished gives its space back."""
         clip: RenderedClip | None = None
         try:
@@ -197,12 +226,19 @@ class Renderer:
                 message, payload = await from_child(self._stdout)
                 match message:
                     case Step():
+                        self.spent_ms, self.vram_free_bytes = message.gpu_ms, message.vram_free_bytes
                         await on_step(message)
+                    case Preview():
+                        await on_preview(payload)
                     case ClipBegins():
+                        if clip:
+                            clip.spool.close()  # of a try that ran out of memory
                         clip = self._open_spool(message)
                     case OneFrame() if clip:
                         clip.append(payload)
                     case Done() if clip:
+                        self._note(message)
+                        clip.gpu_ms, clip.loading_ms = message.gpu_ms, message.loading_ms
                         return clip
                     case _:
                         await self._raise(message)
@@ -211,8 +247,14 @@ class Renderer:
                 clip.spool.close()
             raise
 
+    def _note(self, end: End) -> None:
+        """Every end says what the child holds now."""
+        self.holding, self.spent_ms, self.vram_free_bytes = end.holding, end.gpu_ms, end.vram_free_bytes
+
     async def _raise(self, message: Value) -> None:
         """Every other end of a render is an exception."""
+        if isinstance(message, End):
+            self._note(message)
         match message:
             case Stopped():
                 raise RenderStopped
@@ -251,8 +293,13 @@ class Renderer:
     async def kill(self) -> None:
         """End the child at once; its memory goes back to the system with it."""
         process, self._process, self.facts = self._process, None, None
+        self.holding, self.vram_free_bytes = frozenset(), 0
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        code = await process.wait()
+        if self._listener:
+            await asyncio.wait({self._listener}, timeout=LAST_WORDS_SECONDS)  # a process of its own may hold the pipe
+            self._listener.cancel()
+        log.info("renderer %d ended with %d", process.pid, code)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import logging
+import time
 import traceback
 from typing import Any
 
@@ -11,12 +12,28 @@ import torch
 from PIL import Image
 
 from inference.child import Orders, Wire
-from inference.messages import Broke, CannotRender, ClipBegins, Done, OneFrame, Order, Ready, Setup, Step, Stopped
+from inference.memory import ran_out
+from inference.messages import (
+    Broke,
+    CannotRender,
+    ClipBegins,
+    Done,
+    End,
+    OneFrame,
+    Order,
+    Preview,
+    Ready,
+    Setup,
+    Step,
+    Stopped,
+)
+from inference.preview import Previews
 from inference.residency import Residency
 from inference.systems import ROOMS
-from inference.systems.base import Cancelled, Clip, Place, Sources, System
+from inference.systems.base import PLENTY, Cancelled, Clip, Place, Sources, System, Thrift
 from jobs.errors import Failure, Note
-from jobs.recipe import Value
+
+log = logging.getLogger(__name__)
 
 
 class OutOfMemory(Failure):
@@ -37,6 +54,7 @@ class Renderer:
         self.device = _device(setup.device)
         self.dtype = _dtype(setup.dtype, self.device)
         self.residency = Residency(self.device, vram_bytes=setup.vram_bytes, ram_bytes=setup.ram_bytes)
+        self.previews = Previews(setup.preview_seconds, lambda picture: wire.send(Preview(), picture))
         self._systems: dict[str, System[Any]] = {}
 
     def ready(self) -> Ready:
@@ -45,9 +63,20 @@ class Renderer:
         if self.device.type != "cuda":
             return Ready(device=str(self.device), device_name="", vram_bytes=0)
         properties = torch.cuda.get_device_properties(self.device)
-        return Ready(device=str(self.device), device_name=properties.name, vram_bytes=properties.total_memory)
+        return Ready(
+            device=str(self.device),
+            device_name=properties.name,
+            vram_bytes=properties.total_memory,
+            vram_free_bytes=self.vram_free_bytes,
+        )
 
-    def _system(self, name: str) -> System[Any]:
+    @property
+    def vram_free_bytes(self) -> int:
+        """As the driver sees it; 0 where there is no GPU."""
+        return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 0
+
+    def system(self, name: str) -> System[Any]:
+        """The room of this name, opened when it is first asked for."""
         if name not in self._systems:
             place = Place(
                 models=self.setup.models,
@@ -55,40 +84,126 @@ class Renderer:
                 dtype=self.dtype,
                 residency=self.residency,
                 options=self.setup.options.get(name, {}),
+                show=self.previews.show,
             )
-            self._systems[name] = ROOMS[name].open(place)
+            with self.residency.loading():  # importing diffusers and transformers takes seconds
+                self._systems[name] = ROOMS[name].open(place)
         return self._systems[name]
 
-    def answer(self, order: Order) -> Value:
+    def answer(self, order: Order) -> End:
         """Render one order; its frames go out as they are made. What to say last."""
+        watch = Stopwatch(self.residency)
+        end = self._end(Render(self, order, watch))
+        known = {
+            "gpu_ms": watch.gpu_ms,
+            "loading_ms": watch.loading_ms,
+            "holding": frozenset(kind for system in self._systems.values() for kind in system.holding()),
+            "vram_free_bytes": 0 if isinstance(end, Broke) else self.vram_free_bytes,  # a lost device cannot be asked
+        }
+        return end.model_copy(update=known)
+
+    def _end(self, render: Render) -> End:
         try:
-            self._render(order)
+            render.run()
         except Cancelled:
             return Stopped()
         except Failure as failure:
             return CannotRender(reason=failure.note)
-        except torch.cuda.OutOfMemoryError:
-            self.residency.clear()
-            return CannotRender(reason=Note(code=OutOfMemory.code))
         except Exception as error:  # noqa: BLE001 - the child's one net: the parent must always get an answer
-            return Broke(traceback=traceback.format_exc(), poisoned=_poisons(error))
-        return Done()
+            if not ran_out(error):
+                return Broke(traceback=traceback.format_exc(), poisoned=_poisons(error))
+        else:
+            return Done()
+        self.residency.clear()  # where the error and what it held on to are gone
+        return CannotRender(reason=Note(code=OutOfMemory.code))
 
-    def _render(self, order: Order) -> None:
-        def tick(stage: str, step: int, total: int) -> None:
-            if self.orders.stopped(order.job_id):
-                raise Cancelled
-            self.wire.send(Step(stage=stage, step=step, total=total))
 
-        [request] = order.recipe.steps
-        images = {name: _picture(order.sources[getattr(request, name)]) for name in request.attached()}
-        sources = Sources(images={getattr(request, name): image for name, image in images.items()})
-        with torch.inference_mode():
-            clip = self._system(request.system).render(request, sources, tick)
-            self._send(clip)
+class Stopwatch:
+    """What one order takes, without the networks it had to wait for."""
+
+    def __init__(self, residency: Residency) -> None:
+        self.residency = residency
+        self._begun = time.perf_counter()
+        self._loaded = residency.loading_seconds
+
+    @property
+    def loading_ms(self) -> int:
+        """Importing, reading and moving."""
+        return round((self.residency.loading_seconds - self._loaded) * 1000)
+
+    @property
+    def gpu_ms(self) -> int:
+        """All the rest."""
+        return max(0, round((time.perf_counter() - self._begun) * 1000) - self.loading_ms)
+
+
+class Render:
+    """One order on its way, with as many tries as memory asks for."""
+
+    def __init__(self, renderer: Renderer, order: Order, watch: Stopwatch) -> None:
+        self.renderer = renderer
+        self.order = order
+        self.watch = watch
+        self.stage = "loading"
+
+    def run(self) -> None:
+        """Try, each time with more thrift, until it is done. A try that ran out of memory is part of what a job takes:
+        it is short, for denoising runs out at its first step, and latents that are finished are kept.
+        """
+        self.renderer.previews.begin()
+        thrift: Thrift | None = PLENTY
+        while thrift is not None:
+            thrift = self._try(thrift)
+
+    def _try(self, thrift: Thrift) -> Thrift | None:
+        """None where it is done, else what to try next."""
+        try:
+            with torch.inference_mode():
+                self._render(thrift)
+        except Exception as error:
+            thriftier = self._thriftier(thrift) if ran_out(error) else None
+            if thriftier is None:
+                raise
+            first_line = str(error).partition("\n")[0]
+            log.warning("memory ran out in %s: %s; next try: %s", self.stage, first_line, thriftier)
+        else:
+            return None
+        self.renderer.residency.make_way()  # here, where the error and what it held on to are gone
+        return thriftier
+
+    def _thriftier(self, thrift: Thrift) -> Thrift | None:
+        [request] = self.order.recipe.steps
+        return self.renderer.system(request.system).thriftier(thrift, self.stage)
+
+    def _render(self, thrift: Thrift) -> None:
+        [request] = self.order.recipe.steps
+        system = self.renderer.system(request.system)
+        images = {getattr(request, name): self._picture(getattr(request, name)) for name in request.attached()}
+        self._send(system.render(request, Sources(images), self._tick, thrift))
+
+    def _tick(self, stage: str, step: int, total: int) -> None:
+        self.stage = stage
+        if self.renderer.orders.stopped(self.order.job_id):
+            raise Cancelled
+        self.renderer.wire.send(
+            Step(
+                stage=stage,
+                step=step,
+                total=total,
+                gpu_ms=self.watch.gpu_ms,
+                vram_free_bytes=self.renderer.vram_free_bytes,
+            )
+        )
+
+    def _picture(self, source: str) -> Image.Image:
+        """A source from the store: a PNG that intake wrote, so upright RGB of bounded size."""
+        with Image.open(self.order.sources[source], formats=("PNG",)) as picture:
+            return picture.convert("RGB")
 
     def _send(self, clip: Clip) -> None:
-        self.wire.send(
+        """Every frame, as it is made. Another clip that begins takes back the frames of one that was not finished."""
+        wire = self.renderer.wire
+        wire.send(
             ClipBegins(
                 width=clip.width,
                 height=clip.height,
@@ -99,13 +214,8 @@ class Renderer:
             )
         )
         for frame in clip.frames:
-            self.wire.send(OneFrame(), np.ascontiguousarray(frame, dtype=np.uint8).tobytes())
-
-
-def _picture(path: os.PathLike[str]) -> Image.Image:
-    """A source from the store: a PNG that intake wrote, so upright RGB of bounded size."""
-    with Image.open(path, formats=("PNG",)) as picture:
-        return picture.convert("RGB")
+            wire.send(OneFrame(), np.ascontiguousarray(frame, dtype=np.uint8).tobytes())
+            self.renderer.previews.show(lambda frame=frame: frame)
 
 
 def _device(wanted: str) -> torch.device:

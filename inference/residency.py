@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import time
 from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import psutil
 import torch
 from torch import nn
 
+from inference.piecewise import piecewise
 from jobs.errors import Failure
 
 GIGABYTE = 10**9
@@ -74,44 +76,103 @@ class Residency:
         self.ram_bytes = psutil.virtual_memory().total // 2 if ram_bytes is None else ram_bytes
         self._residents: dict[Hashable, Resident[nn.Module]] = {}
         self._clock = itertools.count(1)
+        self.loading_seconds = 0.0
+        """Spent on reading networks and carrying them about, since this residency began."""
+        self._loading = 0
+
+    @contextmanager
+    def loading(self) -> Generator[None]:
+        """What is done inside counts as loading, once where such blocks lie within each other."""
+        if torch.cuda.is_initialized() and not self._loading:
+            torch.cuda.synchronize(self.device)  # what is still being computed is no loading
+        self._loading += 1
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._loading -= 1
+            if not self._loading:
+                self.loading_seconds += time.perf_counter() - begun
 
     def get(self, key: Hashable, load: Callable[[], N]) -> Resident[N]:
         """The network of this key, loaded into main memory by `load` where it is nowhere yet."""
         resident = self._residents.get(key)
         if resident is None:
-            network = load()
+            with self.loading():
+                network = load()
             resident = self._residents[key] = Resident(key, cast(nn.Module, network), num_bytes(network))
         resident.used = next(self._clock)
         self._drop_until_ram_holds(keep=resident)
         return cast("Resident[N]", resident)
 
     @contextmanager
-    def on_device(self, resident: Resident[N], working_bytes: int = 0) -> Generator[N]:
+    def on_device(self, resident: Resident[N], working_bytes: int = 0, *, alone: bool = False) -> Generator[N]:
         """The network on the device, held until the block ends.
 
         Args:
             resident: what `get` gave.
             working_bytes: about what the computation needs beside the weights. Other networks make way for it too; an
                 estimate is no reason to refuse, so where it is still too much, torch finds out.
+            alone: everything that nobody holds makes way first, and this network too when the block ends.
 
         Raises:
             NetworkTooLarge: the weights do not fit even when everything that nobody holds is out of the way.
         """
-        resident.holds += 1
-        resident.used = next(self._clock)
-        try:
+        with self._held(resident, alone):
             if self.device.type != "cpu":
                 self._admit(cast("Resident[nn.Module]", resident), working_bytes)
             yield resident.network
+
+    @contextmanager
+    def in_pieces(self, resident: Resident[N]) -> Generator[N]:
+        """The network in main memory, each layer's weights on the device only while it computes: slow, and small.
+
+        Everything that nobody holds makes way first, and this network too when the block ends. On a CPU there is only
+        main memory, so there it is whole.
+        """
+        with self._held(resident, alone=True):
+            if self.device.type == "cpu":
+                yield resident.network
+                return
+            self._readopt(cast("Resident[nn.Module]", resident))
+            if resident.on_device:
+                self._send_to_ram(cast("Resident[nn.Module]", resident))
+            with piecewise(resident.network, lambda weights: weights.to(self.device)):
+                yield resident.network
+
+    @contextmanager
+    def _held(self, resident: Resident[N], alone: bool) -> Generator[None]:
+        resident.holds += 1
+        resident.used = next(self._clock)
+        try:
+            if alone:
+                self.make_way()
+            yield
         finally:
             resident.holds -= 1
             resident.used = next(self._clock)
+            if alone and not resident.holds:
+                self.make_way()
+
+    def make_way(self) -> None:
+        """Take everything that nobody holds off the device. On a CPU, whose memory is the main one, forget it."""
+        for resident in self._idle(on_device=None):
+            if resident.on_device:
+                self._send_to_ram(resident)
+            elif self.device.type == "cpu":
+                self._residents.pop(resident.key, None)
+        self._return_memory()
 
     def clear(self) -> None:
         """Forget every network that nobody holds."""
         for resident in self._idle(on_device=None):
             del self._residents[resident.key]
         self._return_memory()
+
+    @property
+    def keys(self) -> frozenset[Hashable]:
+        """Which networks need not be read again."""
+        return frozenset(self._residents)
 
     @property
     def residents(self) -> tuple[Resident[nn.Module], ...]:
@@ -145,7 +206,8 @@ class Residency:
                 budget_gb=round(self.vram_bytes / GIGABYTE, 1),
             )
         if not resident.on_device:
-            self.move(resident.network, self.device)
+            with self.loading():
+                self.move(resident.network, self.device)
             resident.on_device = True
 
     def _readopt(self, resident: Resident[nn.Module]) -> None:
@@ -153,7 +215,8 @@ class Residency:
         self._residents.setdefault(resident.key, resident)
 
     def _send_to_ram(self, resident: Resident[nn.Module]) -> None:
-        self.move(resident.network, torch.device("cpu"))
+        with self.loading():
+            self.move(resident.network, torch.device("cpu"))
         resident.on_device = False
         self._drop_until_ram_holds(keep=None)
         self._return_memory()
@@ -174,8 +237,8 @@ class Residency:
         ]
 
     def _return_memory(self) -> None:
+        gc.collect()
         if self.device.type == "cuda":
-            gc.collect()
             torch.cuda.empty_cache()
 
 

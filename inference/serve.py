@@ -1,4 +1,4 @@
-"""One worker process: it joins settings, queue, store, renderer and arq, says what it can do, and serves until SIGTERM.
+"""One worker process: it joins settings, queue, store, renderer and arq, says what it can do, and serves until told.
 
 One runs for each device: `python -m console worker`.
 """
@@ -20,22 +20,27 @@ from arq.connections import ArqRedis
 from arq.worker import func
 
 from inference.finish import Finisher
+from inference.leaving import Leaving
 from inference.messages import Setup
 from inference.renderer import Renderer
-from inference.settings import ModelSettings, SystemSettings
+from inference.settings import ModelSettings, SystemSettings, WorkerSettings
 from inference.slot import GpuWorker
 from inference.systems import ROOMS
 from inference.worker import RenderWorker
 from jobs.queue import DEFAULT_URL, REDIS_AWAY, RENDERS, JobQueue, connect, deserialize, serialize
+from jobs.retention import Retention
 from jobs.settings import LimitSettings, RedisSettings, StoreSettings, read_config
 from jobs.workers import Advert, Workers, kinds_of
 from media.store import MediaStore
+from media.sweep import drop_copies
 
 log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 5.0
 ADVERTISE_SECONDS = 5.0
+DROP_COPIES_SECONDS = 600.0
 POLL_SECONDS = 0.2
+PREVIEW_SECONDS = 3.0
 STALE_SECONDS = 6 * 3600
 """Scratch older than this was left by a worker that was killed."""
 
@@ -51,7 +56,7 @@ async def main() -> None:
         CannotRender: see there.
     """
     config = read_config()
-    models, systems = ModelSettings.read(config), SystemSettings.read(config)
+    models, systems, ways = ModelSettings.read(config), SystemSettings.read(config), WorkerSettings.read(config)
     redis_settings, limits = RedisSettings.read(config), LimitSettings.read(config)
     models.cache.mkdir(parents=True, exist_ok=True)
     _sweep(models.cache)
@@ -59,9 +64,11 @@ async def main() -> None:
     queue = JobQueue(redis, lease_seconds=redis_settings.lease_seconds, attempts=limits.attempts)
     store = MediaStore(StoreSettings.read(config).url)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-    renderer = Renderer(_setup(models, systems), models.cache)
-    worker = RenderWorker(name, queue, store, renderer, Finisher(store, models.cache), limits, models.cache)
-    await Service(worker, redis, models, systems).run()
+    setup = _setup(models, systems, preview_seconds=PREVIEW_SECONDS if ways.previews else None)
+    renderer = Renderer(setup, models.cache)
+    finisher = Finisher(store, Retention(redis), models.cache)
+    worker = RenderWorker(name, queue, store, renderer, finisher, limits, models.cache)
+    await Service(worker, redis, models, systems, Leaving(ways.stop_seconds)).run()
 
 
 def _sweep(cache: Path) -> None:
@@ -71,7 +78,7 @@ def _sweep(cache: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _setup(models: ModelSettings, systems: SystemSettings) -> Setup:
+def _setup(models: ModelSettings, systems: SystemSettings, preview_seconds: float | None) -> Setup:
     gigabyte = 10**9
     return Setup(
         models=models.dir.absolute(),
@@ -81,6 +88,7 @@ def _setup(models: ModelSettings, systems: SystemSettings) -> Setup:
         ram_bytes=None if models.ram is None else round(models.ram * gigabyte),
         threads=models.threads,
         options=systems.model_dump(mode="json"),
+        preview_seconds=preview_seconds,
     )
 
 
@@ -93,15 +101,23 @@ def installed(models: Path, systems: SystemSettings) -> dict[str, tuple[str, ...
 class Service:
     """A worker with its chores."""
 
-    def __init__(self, worker: RenderWorker, redis: ArqRedis, models: ModelSettings, systems: SystemSettings) -> None:
+    def __init__(
+        self,
+        worker: RenderWorker,
+        redis: ArqRedis,
+        models: ModelSettings,
+        systems: SystemSettings,
+        leaving: Leaving,
+    ) -> None:
         self.worker = worker
         self.redis = redis
         self.models = models
         self.systems = systems
+        self.leaving = leaving
         self.workers = Workers(redis)
 
     async def run(self) -> None:
-        """Advertise, reconcile and consume until arq is told to stop; then say goodbye.
+        """Advertise, reconcile and consume until told to stop; then finish what is in hand, and say goodbye.
 
         Raises:
             CannotRender: no renderer came to life.
@@ -109,24 +125,57 @@ class Service:
         await self.worker.renderer.start()
         await self.advertise()
         consumer = self._consumer()
+        self.leaving.listen()
         chores = [
             asyncio.create_task(_every(ADVERTISE_SECONDS, self.advertise)),
             asyncio.create_task(_every(RECONCILE_SECONDS, self.worker.queue.reconcile)),
-            asyncio.create_task(self._end_when_broken(consumer)),
+            asyncio.create_task(_every(DROP_COPIES_SECONDS, self._drop_copies)),
+            asyncio.create_task(self._leave_when_broken()),
         ]
+        consuming = asyncio.create_task(consumer.async_run())
         try:
-            await consumer.async_run()
-        except asyncio.CancelledError:
-            log.info("stopping")
+            await self._until_asked(consuming)
+            await self._finish(consumer)
         finally:
             for chore in chores:
                 chore.cancel()
-            await self.worker.renderer.kill()
-            with contextlib.suppress(*REDIS_AWAY):
-                await self.workers.leave(self.worker.name)
-                await consumer.close()
+            await self._end(consumer, consuming)
         if self.worker.broken.is_set():
             raise CannotRender("No renderer comes to life on this machine; what it printed is above.")
+
+    async def _until_asked(self, consuming: asyncio.Task[None]) -> None:
+        """Consume; what goes wrong with arq itself goes wrong here."""
+        asked = asyncio.create_task(self.leaving.asked.wait())
+        try:
+            await asyncio.wait({consuming, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if consuming.done():
+                consuming.result()
+        finally:
+            asked.cancel()
+
+    async def _finish(self, consumer: GpuWorker) -> None:
+        """Take nothing more, and let the jobs in hand come to their end if they are quick about it."""
+        consumer.allow_pick_jobs = False
+        log.info("leaving: no more jobs; those in hand have %.0f s", self.leaving.stop_seconds)
+        with contextlib.suppress(*REDIS_AWAY):
+            await self.advertise()
+
+        def busy() -> bool:
+            working = any(not task.done() for task in consumer.tasks.values())
+            return working or self.worker.taking or bool(self.worker.leases)
+
+        if not await self.leaving.finished(busy):
+            log.warning("leaving: the jobs in hand go back to their places in the line")
+
+    async def _end(self, consumer: GpuWorker, consuming: asyncio.Task[None]) -> None:
+        """Let go of whatever is left, and say goodbye."""
+        consumer.handle_sig(signal.SIGTERM)  # cancels jobs and consumer; each job gives itself back
+        await asyncio.gather(consuming, *consumer.tasks.values(), return_exceptions=True)
+        await self.worker.renderer.kill()
+        with contextlib.suppress(*REDIS_AWAY):
+            await self.worker.let_go()
+            await self.workers.leave(self.worker.name)
+            await consumer.close()
 
     def _consumer(self) -> GpuWorker:
         render = func(
@@ -143,14 +192,16 @@ class Service:
             redis_pool=self.redis,
             queue_name=RENDERS,
             max_jobs=2,
+            handle_signals=False,
             poll_delay=POLL_SECONDS,
             job_serializer=serialize,
             job_deserializer=deserialize,
         )
 
     async def advertise(self) -> None:
-        """Look at the folder of models, say what can be done here, and hear what others can do."""
+        """Look at the folder of models, and say what can be done here and how things stand."""
         systems = installed(self.models.dir, self.systems)
+        self.worker.kinds = kinds_of(systems)
         facts = self.worker.renderer.facts
         await self.workers.advertise(
             Advert(
@@ -159,14 +210,20 @@ class Service:
                 device=facts.device if facts else self.models.device,
                 device_name=facts.device_name if facts else "",
                 vram_bytes=facts.vram_bytes if facts else 0,
+                vram_free_bytes=self.worker.renderer.vram_free_bytes,
                 systems=systems,
+                warm=tuple(sorted(self.worker.warm)),
+                job=self.worker.rendering,
+                leaving=self.leaving.asked.is_set(),
             )
         )
-        self.worker.kinds = kinds_of(systems)
 
-    async def _end_when_broken(self, consumer: GpuWorker) -> None:
+    async def _drop_copies(self) -> None:
+        await drop_copies(Retention(self.redis), self.models.cache)
+
+    async def _leave_when_broken(self) -> None:
         await self.worker.broken.wait()
-        consumer.handle_sig(signal.SIGTERM)
+        self.leaving.hurry()
 
 
 async def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> None:

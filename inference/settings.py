@@ -29,6 +29,15 @@ class ModelSettings(Table, header="models"):
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the renderer; empty: all cores")
 
 
+class WorkerSettings(Table, header="worker"):
+    """How a worker goes about its jobs."""
+
+    stop_seconds: float = Field(
+        default=45, ge=0, le=3600, description="told to stop, it may take so long over the jobs it has"
+    )
+    previews: bool = Field(default=True, description="show small pictures of a clip while it is being rendered")
+
+
 class Options(BaseModel):
     """What every system's own table has."""
 

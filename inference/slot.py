@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
+from arq.utils import timestamp_ms
 from arq.worker import Worker
 
 from jobs.queue import REDIS_AWAY
@@ -47,7 +48,8 @@ class Slot:
     async def wait_free(self, seconds: float) -> None:
         """Until the device is free, or so long."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._freed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._freed.wait()
 
 
 class GpuWorker(Worker):
@@ -79,24 +81,16 @@ class GpuWorker(Worker):
             lease = await self.take()
             if lease is None:
                 return
-            if not await self._start(lease.job_id):
-                return
+            await self._start(lease)
             await self.slot.wait_free(HEARTBEAT_SECONDS)
 
-    async def _start(self, name: str) -> bool:
-        hold, counted = object(), self.job_counter
-        before = self.tasks.get(name)
+    async def _start(self, lease: Lease) -> None:
+        """What arq does for a job it picks itself, without asking again whether it may: the lease says so."""
+        hold = object()
+        await self.sem.acquire()
+        self.job_counter += 1
         ticket.set(hold)  # the job's task takes a copy of this context
-        try:
-            await super().start_jobs([name.encode()])
-        except REDIS_AWAY:
-            if self.job_counter > counted and self.tasks.get(name) is before:
-                self._release_sem_dec_counter_on_complete()  # arq counted a job that it then could not start
-            raise
-        task = self.tasks.get(name)
-        if task is None or task is before:
-            log.warning("arq did not start %s; its lease runs out", name)
-            return False
         self.slot.hold(hold)
+        task = self.tasks[lease.job_id] = self.loop.create_task(self.run_job(lease.job_id, timestamp_ms()))
+        task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
         task.add_done_callback(lambda _: self.slot.free(hold))
-        return True

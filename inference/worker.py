@@ -28,9 +28,9 @@ from jobs import logs
 from jobs.aside import Aside, SetAside
 from jobs.costs import Costs
 from jobs.errors import Failure, Note, UserError, new_incident
-from jobs.queue import REDIS_AWAY, JobQueue, LeaseLost
 from jobs.previews import Previews
-from jobs.record import Cancelled, Failed, Job, Lease, Outcome, Rendered
+from jobs.queue import REDIS_AWAY, JobQueue, LeaseLost
+from jobs.record import Cancelled, Failed, Job, Lease, Outcome, Rendered, Taken
 from jobs.settings import LimitSettings
 from media.store import MediaStore
 
@@ -42,7 +42,7 @@ FETCH_SECONDS = 3.0
 WARM_ANYWAY = frozenset(room.name for room in ROOMS.values() if room.runs_without)
 """Systems that need no network, or one that is read in a moment."""
 SLACK_MS = 20_000
-"""About what loading a model takes, until it was measured: so far may a job of a model that is there go before its turn."""
+"""About what loading a model takes, until it was measured: so far may a job whose model is there go before its turn."""
 
 
 class RenderWorker:
@@ -110,7 +110,7 @@ class RenderWorker:
         lease = self.leases.pop(job_id, None) or await self.queue.claim(job_id, self.name)
         if lease is None:
             return
-        job = await self.queue.job(job_id)
+        job = lease.job if isinstance(lease, Taken) else await self.queue.job(job_id)
         attempt = Attempt(self.queue, job, lease)
         keeper = asyncio.create_task(attempt.keep())
         log.info("attempt %d on %s", job.attempts, job.submission.recipe.steps[0].system)

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from jobs.errors import Note, Refusal, new_incident
 from jobs.line import Line, read_line
-from jobs.record import Failed, Job, JobPlace, Lease, Outcome, Progress, Rendered, State, Submission
+from jobs.record import Failed, Job, Lease, Outcome, Progress, Rendered, State, Submission, Taken
 
 log = logging.getLogger(__name__)
 
@@ -87,16 +87,19 @@ async def connect(url: str, *, retries: int = 20) -> ArqRedis:
     """A pool for `redis://`, `rediss://` or `unix://`, waiting up to `retries` seconds for the server to answer."""
     settings = ArqSettings.from_dsn(url)
     settings.conn_retries, settings.conn_retry_delay = retries, 1
-    settings.max_connections = 50
+    settings.max_connections = 1000
     return await create_pool(
         settings, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=RENDERS
     )
 
 
 @cache
-def _script(name: str) -> str:
+def script(name: str) -> str:
+    """A script after those that its first line names: `-- after: _common _fair`."""
     folder = files("jobs").joinpath("lua")
-    return "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("_common", "_media", "_fair", name))
+    text = folder.joinpath(f"{name}.lua").read_text("utf-8")
+    before = text.partition("\n")[0].removeprefix("-- after: ").split()
+    return "".join([*(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in before), text])
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class JobQueue:
 
     async def _run(self, name: str, *arguments: str | int | float) -> Any:
         if name not in self._scripts:
-            self._scripts[name] = self.redis.register_script(_script(name))
+            self._scripts[name] = self.redis.register_script(script(name))
         return await self._scripts[name](args=list(arguments))
 
     async def enqueue(self, submission: Submission) -> Job:
@@ -148,19 +151,24 @@ class JobQueue:
                     needed_seconds=math.ceil(submission.estimate_ms / 1000),
                     resets_ts=(began_ms + DAY_MS) // 1000,
                 )
+            case ["ok"]:
+                return Job(submission=submission, state=State.WAITING)
             case _:
                 return await self.job(submission.id)
 
     async def take(
         self, worker: str, kinds: Iterable[str], warm: Iterable[str] = (), *, slack_ms: int = 0
-    ) -> Lease | None:
+    ) -> Taken | None:
         """Start the job whose turn it is among those of these kinds; None where none waits.
 
         One whose model this worker holds (`warm`) may go before it, within `slack_ms` of virtual time: see `jobs.fair`.
         """
         kinds = list(kinds)
         taken = await self._run("take", worker, self._lease_ms, slack_ms, len(kinds), *kinds, *warm)
-        return None if taken is None else Lease(job_id=taken[0].decode(), worker=worker, fence=int(taken[1]))
+        if taken is None:
+            return None
+        job = _job_from(dict(zip(*([part.decode() for part in taken[2][place::2]] for place in (0, 1)), strict=True)))
+        return Taken(job_id=taken[0].decode(), worker=worker, fence=int(taken[1]), job=job)
 
     async def claim(self, job_id: str, worker: str) -> Lease | None:
         """Start this very job, whoever's turn it is; None where it does not wait (cancelled, taken, ended, paused)."""
@@ -273,11 +281,6 @@ class JobQueue:
     async def line(self) -> Line:
         """Everybody who waits or runs, and the tags that order them, at one instant."""
         return await read_line(self.redis)
-
-    async def place(self, job_id: str) -> JobPlace | None:
-        """Goes away with jobs/forecast.py."""
-        ids = [job.id for job in (await self.line()).waiting]
-        return JobPlace(ahead=ids.index(job_id)) if job_id in ids else None
 
     async def head_of_line(self, count: int = 1) -> list[str]:
         """Ids of the jobs that may be next: arq's set holds the first of each server and kind, and those that run."""

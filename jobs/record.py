@@ -181,7 +181,7 @@ class Job(Value):
         return self.submission.id
 
 
-class JobPlace(Value):
-    """Where a waiting job stands in the line."""
+class Taken(Lease):
+    """The lease on the job whose turn it was, with the record as it stood then."""
 
-    ahead: int
+    job: Job

@@ -190,6 +190,9 @@ class StoreSettings(Table, header="store"):
     """Where pictures and clips lie between the processes."""
 
     url: str = Field(default="data/store", description="a folder, or an fsspec URL such as s3://bucket/zoetrope")
+    keep_days: float = Field(
+        default=7.0, gt=0, le=365, description="how long after its last use a picture or clip is kept"
+    )
 
 
 class LimitSettings(Table, header="limits"):
@@ -203,8 +206,13 @@ class LimitSettings(Table, header="limits"):
     working_side: int = Field(default=2048, ge=256, le=8192, description="larger pictures are scaled down to this side")
     download_seconds: float = Field(default=20.0, gt=0, description="a download that takes longer is given up")
     pictures_per_message: int = Field(default=4, ge=1, le=10, description="jobs that one mention may start")
-    waiting_per_person: int = Field(default=10, ge=1, description="jobs one person may have waiting or running")
-    attempts: int = Field(default=2, ge=1, le=5, description="tries before a job whose renderer died is told as failed")
+    wait_for_worker_minutes: float = Field(
+        default=30, ge=0, le=10_080, description="a job that no machine online can run waits so long; 0: it is refused"
+    )
+    attempts: int = Field(default=3, ge=1, le=5, description="tries before a job whose renderer died is set aside")
+    confirm_gpu_seconds: float = Field(
+        default=180, ge=0, description="a job of so many GPU seconds is queued after a question; 0: never asked"
+    )
     render_seconds: int = Field(
         default=3600, ge=10, description="a render that takes longer is stopped and told as failed"
     )

@@ -28,8 +28,21 @@ class Advert(BaseModel):
     vram_bytes: int = 0
     systems: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
     """Systems that can run, each with the checkpoints that are installed for it."""
+    vram_free_bytes: int = 0
+    """As the driver saw it at the last step; 0 where there is no GPU."""
+    warm: tuple[str, ...] = ()
+    """Of `kinds`, what it could start now without loading anything."""
+    job: str = ""
+    """The job that has the device now."""
+    leaving: bool = False
+    """It finishes what it has in hand and takes nothing more."""
     at: float = Field(default_factory=time.time)
     """Seconds since the epoch."""
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What it can render."""
+        return kinds_of(self.systems)
 
 
 class Workers:

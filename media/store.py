@@ -1,11 +1,15 @@
 """Bytes by their own hash: what one process puts in, another gets out unchanged or not at all."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +18,10 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from jobs.errors import Failure
 
 CHUNK_BYTES = 2**20
+SHELVES = tuple(f"{number:02x}" for number in range(256))
+"""The store's folders: the first two digits of a digest."""
+PART = ".part-"
+"""How a file's name begins that is not written to its end."""
 
 
 class MediaLost(Failure):
@@ -26,6 +34,25 @@ class MediaDamaged(Failure):
     """What is stored under that digest has another hash."""
 
     code = "media_damaged"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One entry of a shelf. `digest` is empty where the name is none of ours."""
+
+    place: str
+    digest: str
+    written_ms: int
+
+    @property
+    def is_part(self) -> bool:
+        """Whether somebody writes it, or died over it."""
+        return self.place.rsplit("/", 1)[-1].startswith(PART)
+
+
+def digest_of(data: bytes) -> str:
+    """The name under which these bytes are stored."""
+    return hashlib.sha256(data).hexdigest()
 
 
 class MediaStore:
@@ -43,7 +70,7 @@ class MediaStore:
 
     async def put(self, data: bytes) -> str:
         """Store `data`; its SHA-256 is its name."""
-        digest = hashlib.sha256(data).hexdigest()
+        digest = digest_of(data)
         await asyncio.to_thread(self._put, digest, data)
         return digest
 
@@ -71,13 +98,26 @@ class MediaStore:
         """Whether something is stored under `digest`; only reading tells whether it is intact."""
         return await asyncio.to_thread(self._files.exists, self._place(digest))
 
-    async def delete(self, digest: str) -> None:
-        """Forget `digest`; a second time is no error."""
-        place = self._place(digest)
-        try:
-            await asyncio.to_thread(self._files.rm_file, place)
-        except FileNotFoundError:
-            return
+    async def delete(self, digest: str, deadline: float | None = None) -> bool:
+        """Forget `digest`, whether or not it is there; not where `deadline` (of `time.monotonic`) is over by then.
+
+        Returns whether nothing is stored under it now.
+        """
+        return await asyncio.to_thread(self._delete, self._place(digest), deadline)
+
+    async def shelf(self, name: str) -> list[Stored]:
+        """Everything whose name begins with these two digits, and what lies beside it."""
+        return await asyncio.to_thread(self._shelf, name)
+
+    async def delete_part(self, part: Stored) -> None:
+        """Delete a file that somebody did not finish.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not part.is_part:
+            raise ValueError(f"not a part: {part.place!r}")
+        await asyncio.to_thread(self._delete, part.place, None)
 
     def _place(self, digest: str) -> str:
         """Where a digest lives. Two levels of folders keep each below some thousand entries.
@@ -97,13 +137,28 @@ class MediaStore:
             self._files.pipe_file(place, data)
 
     def _put_file(self, path: Path) -> str:
-        digest = _digest_of(path)
+        digest = digest_of_file(path)
         place = self._place(digest)
         if self._folder:
             _write_whole(Path(place), lambda file: _copy_checked(path, file, digest))
         else:
             self._files.put_file(str(path), place)
         return digest
+
+    def _delete(self, place: str, deadline: float | None) -> bool:
+        if deadline is not None and time.monotonic() > deadline:
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(place)
+        return True
+
+    def _shelf(self, name: str) -> list[Stored]:
+        found = cast(Mapping[str, Mapping[str, Any]], self._files.find(f"{self._root}/{name}", detail=True))
+        return [
+            Stored(place, last if re.fullmatch(r"[0-9a-f]{64}", last) else "", _written_ms(facts))
+            for place, facts in found.items()
+            for last in [place.rsplit("/", 1)[-1]]
+        ]
 
     def _get(self, digest: str) -> bytes:
         try:
@@ -120,8 +175,10 @@ class MediaStore:
             return _checked(Path(place), digest)
         cached = folder / digest
         try:
-            return _checked(cached, digest)
-        except (MediaLost, MediaDamaged):
+            kept = _checked(cached, digest)
+            os.utime(kept)  # it is wanted: the worker's copies go when nobody wanted them for long
+            return kept
+        except (MediaLost, MediaDamaged, FileNotFoundError):
             _write_whole(cached, lambda file: self._download(place, file))
             return _checked(cached, digest)
 
@@ -139,10 +196,23 @@ def _protocols(files: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
+def _written_ms(facts: Mapping[str, Any]) -> int:
+    """When a file was written, as its file system puts it; now where it does not tell."""
+    for key in ("mtime", "LastModified", "last_modified", "created"):
+        match facts.get(key):
+            case datetime() as moment:
+                return round(moment.timestamp() * 1000)
+            case int() | float() as seconds:
+                return round(seconds * 1000)
+            case _:
+                continue
+    return round(time.time() * 1000)
+
+
 def _write_whole(path: Path, write: Callable[[Any], object]) -> None:
     """Give `path` its content in one step: whoever looks sees all of it or none, even after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    descriptor, part = tempfile.mkstemp(prefix=PART, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
@@ -165,7 +235,8 @@ def _copy_checked(source: Path, file: Any, digest: str) -> None:
         raise OSError(f"{source} was changed while it was being stored")
 
 
-def _digest_of(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """The name that a file's content has in the store."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -173,7 +244,7 @@ def _digest_of(path: Path) -> str:
 def _checked(path: Path, digest: str) -> Path:
     """`path`, known to hold the content of `digest`."""
     try:
-        if _digest_of(path) != digest:
+        if digest_of_file(path) != digest:
             raise MediaDamaged(digest=digest)
     except FileNotFoundError as error:
         raise MediaLost(digest=digest) from error

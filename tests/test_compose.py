@@ -27,6 +27,7 @@ from packaging.utils import canonicalize_name
 from redis import Redis
 
 from console.redis_server import binary
+from inference.settings import WorkerSettings
 from tests.declared import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +36,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
 IMAGES = ("bot", "worker")
-NO_SETTINGS = {"ZOETROPE_CONFIG", "ZOETROPE_LOG_LEVEL"}
+NO_SETTINGS = {"ZOETROPE_CONFIG", "ZOETROPE_LOG_LEVEL", "ZOETROPE_LOG_FORMAT"}
 
 
 def complaints(document: dict[str, Any]) -> list[str]:
@@ -123,7 +124,8 @@ def test_bot_and_worker_wait_for_redis_and_share_the_store(name: str) -> None:
 def test_the_worker_keeps_its_models_and_has_time_to_stop() -> None:
     assert "models:/models" in SERVICES["worker"]["volumes"]
     assert SERVICES["worker"]["environment"]["ZOETROPE_MODELS__DIR"] == "/models"
-    assert int(SERVICES["worker"]["stop_grace_period"].removesuffix("s")) >= 30
+    grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace >= WorkerSettings.model_fields["stop_seconds"].default + 15, "it gives its jobs back in that time"
 
 
 def test_every_volume_is_declared_and_every_file_is_there() -> None:

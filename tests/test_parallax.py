@@ -26,11 +26,11 @@ from inference.systems.parallax.layers import deep_frames
 from inference.systems.parallax.planar import reduced
 from inference.systems.parallax.relief import normalised, relief_of
 from inference.systems.parallax.system import Parallax, deep, flat
-from inference.systems.parallax.trip import DEEP_MOVES, Stand, deep_path, view_of
+from inference.systems.parallax.trip import Stand, deep_path, view_of
 from inference.systems.parallax.weights import DEPTH
 from inference.systems.parallax.window import Window, matrix_of, seen_corners, window_for
 from jobs.errors import Note
-from jobs.requests.parallax import Easing, Move, ParallaxRequest
+from jobs.requests.parallax import DEEP_MOVES, Easing, Move, ParallaxRequest
 from jobs.texts import say
 from tests.tiny_models.depth import write_depth
 

@@ -99,7 +99,6 @@ async def test_a_mark_that_a_dead_worker_left_hides_nothing(queue: JobQueue) -> 
 
     assert lease is not None
     assert lease.job_id == "1001"
-    assert await arq_would_start(queue, RENDERS, "1001"), "and arq starts what was taken"
 
 
 async def test_a_dead_workers_job_goes_back_to_its_place_and_is_failed_after_its_tries(queue: JobQueue) -> None:

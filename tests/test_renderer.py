@@ -30,6 +30,7 @@ from inference.messages import (
     Done,
     OneFrame,
     Order,
+    Preview,
     Ready,
     Setup,
     Step,
@@ -126,8 +127,8 @@ async def render(
     async def ignore(_: Step) -> None:
         return
 
-    job_id = job_id or secrets.token_hex(4)
-    return await renderer.render(job_id, recipe(request), sources, on_step or ignore, stop or asyncio.Event())
+    order = Order(job_id=job_id or secrets.token_hex(4), recipe=recipe(request), sources=sources)
+    return await renderer.render(order, on_step or ignore, stop or asyncio.Event())
 
 
 async def gone(pid: int, seconds: float = 10.0) -> bool:
@@ -257,7 +258,7 @@ async def loud(
 
 @pytest.mark.parametrize("loud", ["inference.systems.parallax.system"], indirect=True)
 async def test_a_system_that_prints_does_not_garble_the_frames_and_the_child_knows_no_secret(
-    loud: Renderer, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    loud: Renderer, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in (
         "DISCORD_TOKEN",
@@ -270,10 +271,9 @@ async def test_a_system_that_prints_does_not_garble_the_frames_and_the_child_kno
     clip = await render(loud, sources)
     clip.spool.close()
     environment = psutil.Process(loud.pid).environ()
-    printed = capfd.readouterr()
 
-    assert "past Python's own buffer" in printed.err, "it did print"
-    assert "from a process of its own" in printed.err
+    assert "past Python's own buffer" in caplog.text, "it did print"
+    assert "from a process of its own" in caplog.text
     assert environment["PYTHONPATH"], "what it needs it has"
     assert "a secret" not in environment.values()
 
@@ -301,11 +301,12 @@ async def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 NOTE = Note("svd_not_installed", {"model": "svd-xt", "files": 3, "gb": 1.5})
 FROM_CHILD: list[Value] = [
     Ready(device="cuda:0", device_name="Ж 🎞️", vram_bytes=2**37),
-    Step(stage="denoising", step=1, total=25),
+    Step(stage="denoising", step=1, total=25, gpu_ms=1234, vram_free_bytes=2**36),
+    Preview(),
     ClipBegins(width=3, height=2, num_frames=1, fps=(30000, 1001), said=(NOTE,), facts={"model": "svd"}),
     OneFrame(),
-    Done(),
-    Stopped(),
+    Done(gpu_ms=41_000, loading_ms=9_000, holding=frozenset({"svd", "svd/svd-xt"}), vram_free_bytes=2**35),
+    Stopped(gpu_ms=7),
     CannotRender(reason=NOTE),
     Broke(traceback='File "x"\n\0', poisoned=True),
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -72,6 +72,30 @@ class Sources:
 
 
 @dataclass(frozen=True)
+class Thrift:
+    """What a render does without, so that it needs less memory. As it stands: nothing."""
+
+    decode_chunk_size: int | None = None
+    """Frames to decode at a time; None: as many as this kind of device can."""
+    offload: bool = False
+    """Networks wait in main memory, and each comes to the device, alone or even in pieces, only while it computes."""
+    num_frames: int | None = None
+    """Frames to make at most, though more were asked for."""
+
+
+PLENTY = Thrift()
+"""There is memory enough."""
+
+
+Show = Callable[[Callable[[], Frame]], None]
+"""Takes a way to draw a preview, and draws one where it is time for one."""
+
+
+def unseen(draw: Callable[[], Frame]) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a system may work: folder of checkpoints, device, dtype of big networks, and who gets memory."""
 
@@ -81,6 +105,8 @@ class Place:
     residency: Residency
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The system's own table in `config.toml` (`[systems.<name>]`)."""
+    show: Show = unseen
+    """Whom to offer a preview at every step; the frames themselves are looked at anyway."""
 
 
 class System(ABC, Generic[R]):
@@ -90,13 +116,23 @@ class System(ABC, Generic[R]):
         self.place = place
 
     @abstractmethod
-    def render(self, request: R, sources: Sources, tick: Tick) -> Clip:
-        """Turn a request into a clip, with the same frames for the same seed, inputs, models and kind of device.
+    def render(self, request: R, sources: Sources, tick: Tick, thrift: Thrift = PLENTY) -> Clip:
+        """Turn a request into a clip: the same frames for the same seed, inputs, models, thrift and kind of device.
+
+        What `thrift` did to the clip is said in its notes.
 
         Raises:
             Failure: something a person can read is in the way.
             Cancelled: from `tick`.
         """
+
+    def thriftier(self, thrift: Thrift, stage: str) -> Thrift | None:
+        """What to try next where memory ran out in `stage` of the last render, or None where nothing is left to try."""
+        return None if thrift.offload else replace(thrift, offload=True)
+
+    def holding(self) -> Iterable[str]:
+        """Kinds of jobs that it could start now without reading any network."""
+        return ()
 
 
 SystemFactory = Callable[[Place], "System[Any]"]

@@ -3,7 +3,7 @@
 --   zoetrope:tags             hash: V virtual time, busy (servers with jobs); of each server t: tag, w: weight, o: people
 --                             who take part
 --   zoetrope:tags:<guild>     hash: V, open (jobs that wait or run); of each person t: tag, w: weight, r: running,
---                             m: most that may run (0: any), n: jobs in line, o: takes part
+--                             m: most that may run (0: any), n: jobs in line, o: takes part (0, 1)
 --   zoetrope:line:<guild>:<person>:<kind>   sorted set of a person's waiting jobs, by the order of acceptance
 --   zoetrope:people:<guild>:<kind>          sorted set of people who take part, by tag
 --   zoetrope:guilds:<kind>                  sorted set of servers, by tag
@@ -24,138 +24,153 @@ local function line_key(guild, person, kind) return 'zoetrope:line:' .. guild ..
 local function tie(seq) return seq % TIES / TIES end
 local function precise(number) return string.format('%.17g', number) end
 
-local function set_tag(key, name, tag) redis.call('HSET', key, 't:' .. name, precise(tag)) end
-local function tag_of(key, name) return num(redis.call('HGET', key, 't:' .. name)) end
+-- The flows of a job's server and person: read once, changed by the sums below, and written once.
+local function read(job)
+  local g, p = job.guild, job.person
+  local top = redis.call('HMGET', TAGS, 'V', 't:' .. g, 'w:' .. g, 'o:' .. g, 'busy')
+  local own = redis.call('HMGET', tags_key(g), 'V', 'open', 't:' .. p, 'w:' .. p, 'r:' .. p, 'm:' .. p, 'n:' .. p, 'o:' .. p)
+  return {
+    job = job, time = num(top[1]), busy = num(top[5]),
+    guild = {tag = num(top[2]), weight = num(top[3] or 1), people = num(top[4]), time = num(own[1]), open = num(own[2])},
+    person = {tag = num(own[3]), weight = num(own[4] or 1), running = num(own[5]), most = num(own[6]), waiting = num(own[7]), ordered = own[8] == '1'},
+  }
+end
 
 -- Who begins to take part begins at the virtual time.
-local function order(guild, person, seq)
-  local key = tags_key(guild)
-  local waiting, running, most, ordered = unpack(redis.call('HMGET', key, 'n:' .. person, 'r:' .. person, 'm:' .. person, 'o:' .. person))
-  local takes_part = num(waiting) > 0 and (num(most) == 0 or num(running) < num(most))
-  if takes_part and not ordered then
-    redis.call('HSET', key, 'o:' .. person, 1)
-    set_tag(key, person, math.max(tag_of(key, person), num(redis.call('HGET', key, 'V')) + tie(seq)))
-    if redis.call('HINCRBY', TAGS, 'o:' .. guild, 1) == 1 then
-      set_tag(TAGS, guild, math.max(tag_of(TAGS, guild), num(redis.call('HGET', TAGS, 'V')) + tie(seq)))
-    end
-  elseif ordered and not takes_part then
-    redis.call('HDEL', key, 'o:' .. person)
-    redis.call('HINCRBY', TAGS, 'o:' .. guild, -1)
+local function order(flows)
+  local guild, person = flows.guild, flows.person
+  local takes_part = person.waiting > 0 and (person.most == 0 or person.running < person.most)
+  if takes_part == person.ordered then return end
+  person.ordered, flows.moved = takes_part, true
+  guild.people = guild.people + (takes_part and 1 or -1)
+  if not takes_part then return end
+  person.tag = math.max(person.tag, guild.time + tie(flows.job.seq))
+  if guild.people == 1 then guild.tag = math.max(guild.tag, flows.time + tie(flows.job.seq)) end
+end
+
+local function charge(flows, cost)
+  if cost == 0 then return end
+  flows.guild.tag = flows.guild.tag + cost / flows.guild.weight
+  flows.person.tag = flows.person.tag + cost / flows.person.weight
+  flows.moved = true
+end
+
+-- A job more that waits or runs, or one less.
+local function count_open(flows, change)
+  flows.guild.open = flows.guild.open + change
+  if change == 1 and flows.guild.open == 1 then flows.busy = flows.busy + 1 end
+  if change == -1 and flows.guild.open == 0 then flows.busy = flows.busy - 1 end
+end
+
+local function append(flows)
+  local job = flows.job
+  if redis.call('ZADD', line_key(job.guild, job.person, job.kind), job.seq, job.id) == 1 then
+    redis.call('HINCRBY', kinds_key(job.guild), job.kind, 1)
+    flows.person.waiting = flows.person.waiting + 1
+  end
+  order(flows)
+end
+
+local function drop(flows)
+  local job = flows.job
+  if redis.call('ZREM', line_key(job.guild, job.person, job.kind), job.id) == 1 then
+    flows.last_of_kind = redis.call('HINCRBY', kinds_key(job.guild), job.kind, -1) <= 0
+    flows.person.waiting = flows.person.waiting - 1
   end
 end
 
-local function show_person(guild, person)
-  local tag, ordered = unpack(redis.call('HMGET', tags_key(guild), 't:' .. person, 'o:' .. person))
-  for _, kind in ipairs(redis.call('HKEYS', kinds_key(guild))) do
-    if ordered and redis.call('EXISTS', line_key(guild, person, kind)) == 1 then
-      redis.call('ZADD', people_key(guild, kind), tag, person)
-    else
-      redis.call('ZREM', people_key(guild, kind), person)
-    end
-  end
-end
-
-local function show_head(guild, kind, tag)
+local function show_head(flows, kind)
+  local guild, tag = flows.job.guild, flows.guild.tag
   local field = guild .. '|' .. kind
   local person = redis.call('ZRANGE', people_key(guild, kind), 0, 0)[1]
   local head = person and redis.call('ZRANGE', line_key(guild, person, kind), 0, 0)[1]
   local before = redis.call('HGET', HEADS, field)
-  if before and before ~= head then
-    redis.call('ZREM', RENDERS, before)
-    redis.call('HDEL', HEADS, field)
-  end
+  if before and before ~= head and before ~= flows.started then redis.call('ZREM', RENDERS, before) end
   if head then
-    redis.call('HSET', HEADS, field, head)
+    if before ~= head then redis.call('HSET', HEADS, field, head) end
     redis.call('ZADD', RENDERS, precise(tag + 1), head)  -- arq takes a score of 0 for none
     redis.call('ZADD', guilds_key(kind), precise(tag), guild)
-  else
+  elseif before then
+    redis.call('HDEL', HEADS, field)
     redis.call('ZREM', guilds_key(kind), guild)
   end
 end
 
--- Put a person, and their server, where their tags belong.
-local function show(guild, person)
-  show_person(guild, person)
-  local tag = tag_of(TAGS, guild)
-  local kinds = redis.call('HGETALL', kinds_key(guild))
-  for i = 1, #kinds, 2 do
-    show_head(guild, kinds[i], tag)
-    if num(kinds[i + 1]) <= 0 then redis.call('HDEL', kinds_key(guild), kinds[i]) end
+-- Put the person, and their server, where their tags belong: under every kind if a tag moved, else under the job's own.
+local function show(flows)
+  local guild, person = flows.job.guild, flows.job.person
+  for _, kind in ipairs(flows.moved and redis.call('HKEYS', kinds_key(guild)) or {flows.job.kind}) do
+    if flows.person.ordered and redis.call('EXISTS', line_key(guild, person, kind)) == 1 then
+      redis.call('ZADD', people_key(guild, kind), precise(flows.person.tag), person)
+    else
+      redis.call('ZREM', people_key(guild, kind), person)
+    end
+    show_head(flows, kind)
+  end
+  if flows.last_of_kind then redis.call('HDEL', kinds_key(guild), flows.job.kind) end
+end
+
+-- A server without jobs forgets who used what; without any server, time begins anew.
+local function forget(flows)
+  local name = flows.job.guild
+  redis.call('DEL', tags_key(name), kinds_key(name))
+  redis.call('HDEL', TAGS, 'w:' .. name, 'o:' .. name)
+  if flows.busy <= 0 then
+    redis.call('DEL', TAGS)
+  elseif flows.guild.tag > flows.time then
+    redis.call('HSET', TAGS, 'busy', flows.busy, 't:' .. name, precise(flows.guild.tag))
+  else
+    redis.call('HSET', TAGS, 'busy', flows.busy)
+    redis.call('HDEL', TAGS, 't:' .. name)
   end
 end
 
-local function charge(guild, person, cost)
-  local weight = num(redis.call('HGET', TAGS, 'w:' .. guild) or 1)
-  set_tag(TAGS, guild, tag_of(TAGS, guild) + cost / weight)
-  weight = num(redis.call('HGET', tags_key(guild), 'w:' .. person) or 1)
-  set_tag(tags_key(guild), person, tag_of(tags_key(guild), person) + cost / weight)
-end
-
--- A job more that waits or runs, or one less. A server without any forgets who used what; without any server, time begins
--- anew.
-local function count_open(guild, change)
-  local open = redis.call('HINCRBY', tags_key(guild), 'open', change)
-  if open == 1 and change == 1 then redis.call('HINCRBY', TAGS, 'busy', 1) end
-  if open > 0 then return end
-  redis.call('DEL', tags_key(guild), kinds_key(guild))
-  redis.call('HDEL', TAGS, 'w:' .. guild, 'o:' .. guild)
-  if tag_of(TAGS, guild) <= num(redis.call('HGET', TAGS, 'V')) then redis.call('HDEL', TAGS, 't:' .. guild) end
-  if redis.call('HINCRBY', TAGS, 'busy', -1) <= 0 then redis.call('DEL', TAGS) end
-end
-
-local function append(job)
-  if redis.call('ZADD', line_key(job.guild, job.person, job.kind), job.seq, job.id) == 1 then
-    redis.call('HINCRBY', kinds_key(job.guild), job.kind, 1)
-    redis.call('HINCRBY', tags_key(job.guild), 'n:' .. job.person, 1)
-  end
-  order(job.guild, job.person, job.seq)
-  show(job.guild, job.person)
-end
-
--- Out of its line. The entry in arq's set stays: what starts must be found there.
-local function drop(job)
-  if redis.call('ZREM', line_key(job.guild, job.person, job.kind), job.id) == 0 then return end
-  redis.call('HINCRBY', kinds_key(job.guild), job.kind, -1)
-  redis.call('HINCRBY', tags_key(job.guild), 'n:' .. job.person, -1)
-  local field = job.guild .. '|' .. job.kind
-  if redis.call('HGET', HEADS, field) == job.id then redis.call('HDEL', HEADS, field) end
+local function write(flows)
+  local guild, person = flows.guild, flows.person
+  show(flows)
+  if guild.open <= 0 then return forget(flows) end
+  local g, p = flows.job.guild, flows.job.person
+  redis.call('HSET', TAGS, 'V', precise(flows.time), 'busy', flows.busy, 't:' .. g, precise(guild.tag), 'w:' .. g, precise(guild.weight), 'o:' .. g, guild.people)
+  redis.call('HSET', tags_key(g), 'V', precise(guild.time), 'open', guild.open, 't:' .. p, precise(person.tag), 'w:' .. p, precise(person.weight),
+    'r:' .. p, person.running, 'm:' .. p, person.most, 'n:' .. p, person.waiting, 'o:' .. p, person.ordered and 1 or 0)
 end
 
 local function note_waiting(job, held)
   redis.call('HSET', WAITING, job.id, cjson.encode({job.guild, job.person, job.channel, job.kind, job.cost, job.seq, held}))
 end
 
--- Into the line at its own place. arq's mark of a worker that died would hide it: away with it.
-local function line_up(job)
+-- Where arq finds it. The mark of a worker that died would hide it: away with it.
+local function for_arq(job)
   redis.call('DEL', 'arq:in-progress:' .. job.id)
   arq_body(job.id, 'render', job.id)
-  note_waiting(job, 0)
-  append(job)
 end
 
--- A job that was not counted as open comes into the line, on the terms on which it was accepted.
+-- Into the line for the first time, or after a pause, on the terms on which it was accepted.
 local function admit(job)
   local weight, guild_weight, most = unpack(redis.call('HMGET', job_key(job.id), 'weight', 'guild_weight', 'most_running'))
-  count_open(job.guild, 1)
-  redis.call('HSET', TAGS, 'w:' .. job.guild, guild_weight)
-  redis.call('HSET', tags_key(job.guild), 'w:' .. job.person, weight, 'm:' .. job.person, most)
-  line_up(job)
+  local flows = read(job)
+  flows.person.weight, flows.person.most, flows.guild.weight = num(weight or 1), num(most), num(guild_weight or 1)
+  count_open(flows, 1)
+  append(flows)
+  write(flows)
+  for_arq(job)
+  note_waiting(job, 0)
 end
 
--- Out of the line for good or for a while.
+-- Out of the line for good or for a while; it has cost nothing.
 local function leave_line(job)
   redis.call('HDEL', WAITING, job.id)
   if redis.call('SREM', HELD, job.id) == 1 then return end
-  drop(job)
-  redis.call('ZREM', RENDERS, job.id)
-  order(job.guild, job.person, job.seq)
-  show(job.guild, job.person)
-  count_open(job.guild, -1)
+  local flows = read(job)
+  drop(flows)
+  count_open(flows, -1)
+  order(flows)
+  write(flows)
 end
 
 local function paused(job)
-  for _, scope in ipairs(redis.call('HMGET', PAUSED, 'all', 'guild:' .. job.guild, 'channel:' .. job.channel)) do
-    if scope then return true end
+  for _, by in ipairs(redis.call('HMGET', PAUSED, 'all', 'guild:' .. job.guild, 'channel:' .. job.channel)) do
+    if by then return true end
   end
   return false
 end
@@ -167,61 +182,67 @@ local function hold(job)
   announce(job.id)
 end
 
--- From waiting to running. `turn` and `turn_within`: tags of the server and the person whose turn it is, to which virtual
--- time moves, even where another job was let pass. → new fencing token
+-- From waiting to running. Virtual time moves to the tags whose turn it was, even where another job was let pass; nil: to
+-- the job's own. → new fencing token
 local function start(job, worker, lease_ms, turn, turn_within)
-  local key, now = tags_key(job.guild), now_ms()
-  turn = math.max(turn, num(redis.call('HGET', TAGS, 'V')))
-  turn_within = math.max(turn_within, num(redis.call('HGET', key, 'V')))
-  redis.call('HSET', TAGS, 'V', precise(turn))
-  redis.call('HSET', key, 'V', precise(turn_within))
-  set_tag(TAGS, job.guild, math.max(tag_of(TAGS, job.guild), turn - LAG_MS))
-  set_tag(key, job.person, math.max(tag_of(key, job.person), turn_within - LAG_MS))
-  redis.call('HINCRBY', key, 'r:' .. job.person, 1)
+  local flows, now = read(job), now_ms()
+  local guild, person = flows.guild, flows.person
+  flows.time = math.max(flows.time, turn or guild.tag)
+  guild.time = math.max(guild.time, turn_within or person.tag)
+  guild.tag = math.max(guild.tag, flows.time - LAG_MS)
+  person.tag = math.max(person.tag, guild.time - LAG_MS)
+  person.running = person.running + 1
+  flows.started = job.id  -- it stays in arq's set
+  drop(flows)
+  order(flows)
+  charge(flows, job.cost)
+  write(flows)
   redis.call('HDEL', WAITING, job.id)
-  drop(job)
-  order(job.guild, job.person, job.seq)
-  charge(job.guild, job.person, job.cost)
-  show(job.guild, job.person)
-  redis.call('HDEL', job_key(job.id), 'passes')
   redis.call('HINCRBY', job_key(job.id), 'attempts', 1)
-  redis.call('HSET', job_key(job.id), 'state', 'running', 'worker', worker, 'lease_until_ms', now + lease_ms, 'started_ms', now)
+  redis.call('HSET', job_key(job.id), 'state', 'running', 'worker', worker, 'lease_until_ms', now + lease_ms, 'started_ms', now, 'passes', 0)
   redis.call('ZADD', RUNNING, now + lease_ms, job.id)
   announce(job.id)
   return redis.call('HINCRBY', job_key(job.id), 'fence', 1)
 end
 
 -- A started job is in nobody's hands any more, and has cost `cost` GPU milliseconds.
-local function stop(job, cost)
-  redis.call('ZREM', RUNNING, job.id)
-  redis.call('HDEL', job_key(job.id), 'worker', 'lease_until_ms', 'progress')
-  redis.call('HINCRBY', tags_key(job.guild), 'r:' .. job.person, -1)
-  if cost ~= job.cost then charge(job.guild, job.person, cost - job.cost) end
-  if cost > 0 then
-    local now, person, guild = now_ms(), spent_key('person', job.person), spent_key('guild', job.guild)
-    redis.call('ZADD', person, now, job.id .. ' ' .. cost)
-    redis.call('ZREMRANGEBYSCORE', person, 0, now - DAY_MS)
-    redis.call('PEXPIRE', person, DAY_MS)
-    redis.call('ZADD', guild, now, job.person .. ' ' .. job.id .. ' ' .. cost)
-    redis.call('ZREMRANGEBYSCORE', guild, 0, now - HOUR_MS)
-    redis.call('PEXPIRE', guild, HOUR_MS)
-  end
+local function stop(flows, cost)
+  redis.call('ZREM', RUNNING, flows.job.id)
+  redis.call('HDEL', job_key(flows.job.id), 'worker', 'lease_until_ms', 'progress')
+  flows.person.running = flows.person.running - 1
+  charge(flows, cost - flows.job.cost)
+end
+
+local function note_spent(job, cost)
+  local now, person, guild = now_ms(), spent_key('person', job.person), spent_key('guild', job.guild)
+  redis.call('ZADD', person, now, job.id .. ' ' .. cost)
+  redis.call('ZREMRANGEBYSCORE', person, 0, now - DAY_MS)
+  redis.call('PEXPIRE', person, DAY_MS)
+  redis.call('ZADD', guild, now, job.person .. ' ' .. job.id .. ' ' .. cost)
+  redis.call('ZREMRANGEBYSCORE', guild, 0, now - HOUR_MS)
+  redis.call('PEXPIRE', guild, HOUR_MS)
 end
 
 -- A started job is over.
 local function retire(job, cost)
-  stop(job, cost)
-  order(job.guild, job.person, job.seq)
-  show(job.guild, job.person)
-  count_open(job.guild, -1)
+  local flows = read(job)
+  stop(flows, cost)
+  count_open(flows, -1)
+  order(flows)
+  write(flows)
+  if cost > 0 then note_spent(job, cost) end
 end
 
 -- A started job goes back to its own place, as if it had never started. Its old attempt's word counts no more.
 local function give_back(job)
-  stop(job, 0)
+  local flows = read(job)
+  stop(flows, 0)
+  append(flows)
+  write(flows)
   redis.call('HINCRBY', job_key(job.id), 'fence', 1)
   redis.call('HSET', job_key(job.id), 'state', 'waiting')
-  line_up(job)
+  for_arq(job)
+  note_waiting(job, 0)
   announce(job.id)
 end
 

@@ -58,6 +58,12 @@ local function disown(id)
   return orphans
 end
 
+-- What else is kept of a job: its last preview, and, where it was set aside, what its renderer wrote.
+local function forget_traces(id)
+  redis.call('DEL', 'zoetrope:preview:' .. id)
+  redis.call('HDEL', 'zoetrope:aside', id)
+end
+
 -- Call when a job was accepted, its record written: its inputs stay until it is closed.
 local function media_accepted(id, person)
   for _, digest in ipairs(digests_of(id)) do use(digest, id, FOREVER) end
@@ -75,6 +81,7 @@ local function media_closed(id, person, keep_seconds)
   local history, expired = history_key(person), '(' .. (now_ms() - keep_seconds * 1000)
   if redis.call('HGET', job_key(id), 'forget') then
     disown(id)
+    forget_traces(id)
     redis.call('ZREM', history, id)
     keep_seconds = math.min(keep_seconds, FORGOTTEN_SECONDS)
   else

@@ -1,3 +1,4 @@
+-- after: _common _fair
 -- ARGV: id, who. → 'cancelled' out of the line, 'stopping' told to its worker, 'ended' too late, nil no such job
 local id, who = ARGV[1], ARGV[2]
 local state = redis.call('HGET', job_key(id), 'state')

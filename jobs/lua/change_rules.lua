@@ -1,3 +1,4 @@
+-- after: _common
 -- KEYS: rules (a hash), audit (a list). ARGV: the change as JSON, most entries, days in ms,
 -- then name, value ('' takes the setting away) and what must stand there now ('*' anything) for each setting.
 -- → the change as JSON with old and new values, '' where nothing is another, nil where another came in between

@@ -1,5 +1,5 @@
+-- after: _common _fair
 -- ARGV: id, worker, lease in ms. Start this very job, whoever's turn it is. → fencing token, or nil where it does not wait
 local id, worker, lease_ms = ARGV[1], ARGV[2], num(ARGV[3])
 if redis.call('HGET', job_key(id), 'state') ~= 'waiting' or redis.call('SISMEMBER', HELD, id) == 1 then return nil end
-local job = facts(id)
-return start(job, worker, lease_ms, tag_of(TAGS, job.guild), tag_of(tags_key(job.guild), job.person))
+return start(facts(id), worker, lease_ms)

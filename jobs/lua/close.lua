@@ -1,3 +1,4 @@
+-- after: _common _media
 -- ARGV: id, final message or '', seconds to keep the record. → 1, or 0 where the job was closed before or has not ended
 local id, message, keep = ARGV[1], ARGV[2], num(ARGV[3])
 local state, person = unpack(redis.call('HMGET', job_key(id), 'state', 'person'))

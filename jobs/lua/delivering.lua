@@ -1,3 +1,4 @@
+-- after: _common
 -- ARGV: id, lease in ms, '1' at the start of a try. The bot says that it is posting this end right now.
 -- → how many tries this end has had, or -1 where there is nothing to post
 local id, lease_ms, begins = ARGV[1], tonumber(ARGV[2]), ARGV[3]

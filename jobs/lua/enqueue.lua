@@ -1,3 +1,4 @@
+-- after: _common _media _fair
 -- ARGV: id, submission, guild, person, channel, kind, cost in GPU ms, weights of person and guild, most open, most running,
 -- GPU ms a day (0: any), when the day began in ms. → {'ok'}, {'known'}, {'many'}, or {'much', GPU ms used, GPU ms open}
 local id, submission, guild, person, channel, kind, cost = unpack(ARGV, 1, 7)

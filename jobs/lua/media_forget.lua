@@ -1,3 +1,4 @@
+-- after: _common _media
 -- ARGV: id, person who asked for it and wants it forgotten.
 -- → 'forgotten', then digests that may be swept at once; 'later': as soon as it is closed; 'gone': there is no such job of theirs
 local id, person = ARGV[1], ARGV[2]
@@ -10,6 +11,7 @@ elseif state ~= 'closed' then
   return {'later'}
 end
 local orphans = disown(id)
+forget_traces(id)
 redis.call('DEL', job_key(id))
 redis.call('ZREM', history_key(person), id)
 return {'forgotten', unpack(orphans)}

@@ -1,3 +1,4 @@
+-- after: _common _media
 -- ARGV: digest of a file that lies in the store, ms when it was written. What nobody knows of counts as last used then;
 -- a user that is open for ever because its record was lost is no user. → 1 where something had to be put right
 local digest, written_ms = ARGV[1], ARGV[2]

@@ -1,3 +1,4 @@
+-- after: _common _media
 -- ARGV: id of a job that is about to be accepted or settled, ms to hold, digests.
 -- → 1, or 0 where one is being swept right now: ask again in a moment, and only then write it
 local id, held_ms = ARGV[1], tonumber(ARGV[2])

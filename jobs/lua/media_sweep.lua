@@ -1,3 +1,4 @@
+-- after: _common _media
 -- ARGV: digest, ms that it is kept after its last use, sweeper, ms that the sweeper may take.
 -- → 1: from now until `media_swept` nobody may begin to use it, delete it; 0: it is used, or somebody else is at it
 local digest, keep_ms, sweeper, most_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]

@@ -1,3 +1,4 @@
+-- after: _common _media
 -- ARGV: digest, sweeper, '1' where the file is gone, ms when it is due again where it is not (as if last used then).
 -- → 1 where nothing knows it any more
 local digest, sweeper, gone, again_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -1,3 +1,4 @@
+-- after: _common _fair
 -- ARGV: id, tries a job has, outcome where they are used up. Hold one open job against the line and arq's keys.
 -- → what was mended, or nil
 local id, tries, lost = ARGV[1], num(ARGV[2]), ARGV[3]
@@ -12,14 +13,16 @@ elseif state == 'waiting' then
   if redis.call('SISMEMBER', HELD, id) == 1 then return nil end
   local lined_up = redis.call('ZSCORE', line_key(job.guild, job.person, job.kind), id)
   if not lined_up then
-    line_up(job)
-    return 'requeued'
+    local flows = read(job)
+    append(flows)
+    write(flows)
+    note_waiting(job, 0)
   end
   local head = redis.call('HGET', HEADS, job.guild .. '|' .. job.kind) == id
   local findable = redis.call('EXISTS', 'arq:job:' .. id) == 1 and (not head or redis.call('ZSCORE', RENDERS, id))
-  if findable then return nil end
-  arq_body(id, 'render', id)
-  if head then redis.call('ZADD', RENDERS, precise(tag_of(TAGS, job.guild) + 1), id) end
+  if lined_up and findable then return nil end
+  for_arq(job)
+  if head then redis.call('ZADD', RENDERS, precise(read(job).guild.tag + 1), id) end
   return 'requeued'
 elseif state == 'running' then
   if num(until_ms) > now_ms() then return nil end

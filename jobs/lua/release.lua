@@ -1,3 +1,4 @@
+-- after: _common _fair
 -- ARGV: id, fence, '1' where the try does not count. → 1, or 0 where the lease is lost. Back to its own place in the line,
 -- unless its person cancelled it meanwhile.
 local id, fence, free = ARGV[1], ARGV[2], ARGV[3]

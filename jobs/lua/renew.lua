@@ -1,3 +1,4 @@
+-- after: _common
 -- ARGV: id, fence, lease in ms. → nil lease lost; '' go on; else the id of the person who cancelled
 local id, fence, until_ms = ARGV[1], ARGV[2], now_ms() + num(ARGV[3])
 if not holds(id, fence) then return nil end

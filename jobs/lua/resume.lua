@@ -1,3 +1,4 @@
+-- after: _common _fair
 -- ARGV: scope. Held jobs that nothing else holds go back to their places. → how many, or -1 where it was not paused
 if redis.call('HDEL', PAUSED, ARGV[1]) == 0 then return -1 end
 local freed = 0

@@ -1,3 +1,4 @@
+-- after: _common _media _fair
 -- ARGV: id, fence, state, outcome, GPU ms it has used. → 1, or 0 where the lease is lost. A cancel that came before the end
 -- wins. Who gets a clip, or stopped one, pays what it took (-1: as estimated); who gets neither pays nothing.
 local id, fence, state, outcome, used = ARGV[1], ARGV[2], ARGV[3], ARGV[4], num(ARGV[5])

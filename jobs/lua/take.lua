@@ -1,8 +1,11 @@
+-- after: _common _fair
 -- ARGV: worker, lease in ms, slack in ms of virtual time, how many kinds it can do, those kinds, then kinds whose models it
--- holds. → {id, fencing token} of the job that starts here now, or nil
+-- holds. → {id, fencing token, record} of the job that starts here now, or nil
 local worker, lease_ms, slack, count = ARGV[1], num(ARGV[2]), num(ARGV[3]), num(ARGV[4])
 local warm = {}
 for i = 5 + count, #ARGV do warm[ARGV[i]] = true end
+
+local any_paused = redis.call('EXISTS', PAUSED) == 1
 
 local function first(kind)
   while true do
@@ -10,9 +13,11 @@ local function first(kind)
     if not guild then return nil end
     local person, tag = unpack(redis.call('ZRANGE', people_key(guild, kind), 0, 0, 'WITHSCORES'))
     local id, seq = unpack(redis.call('ZRANGE', line_key(guild, person, kind), 0, 0, 'WITHSCORES'))
-    local job = facts(id)
-    if not paused(job) then return {guild_tag = num(guild_tag), tag = num(tag), seq = num(seq), job = job} end
-    hold(job)
+    if not any_paused or not paused(facts(id)) then
+      local job = {id = id, guild = guild, person = person, kind = kind}
+      return {guild_tag = num(guild_tag), tag = num(tag), seq = num(seq), job = job}
+    end
+    hold(facts(id))
   end
 end
 
@@ -53,6 +58,6 @@ end
 
 local head = choices[1]
 local chosen = warm[head.job.kind] and head or passing(head)
-redis.call('DEL', 'arq:in-progress:' .. chosen.job.id)  -- a dead worker's: arq would not start it
-redis.call('ZADD', RENDERS, precise(chosen.guild_tag + 1), chosen.job.id)
-return {chosen.job.id, start(chosen.job, worker, lease_ms, head.guild_tag, least_tag(chosen))}
+redis.call('SET', 'arq:in-progress:' .. chosen.job.id, 1, 'PX', lease_ms)  -- a worker of arq's own leaves it alone
+local fence = start(facts(chosen.job.id), worker, lease_ms, head.guild_tag, least_tag(chosen))
+return {chosen.job.id, fence, redis.call('HGETALL', job_key(chosen.job.id))}

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.discord_server.buckets import Buckets, Headers, Refused
 from tests.discord_server.errors import ApiError, dead_token, unauthorized
 from tests.discord_server.faults import Fault, Faults, Match
 from tests.discord_server.openapi import OpenApi
@@ -84,6 +85,7 @@ class Rest:
     def __init__(self, world: World, routes: Routes, faults: Faults, openapi: OpenApi | None) -> None:
         self.world, self.faults, self.openapi = world, faults, openapi
         self.calls: list[Call] = []
+        self.buckets = Buckets()
         self.check_answers = False
         """Whether our own answers are held against the document, too (our own tests do)."""
         self._routes = sorted(routes, key=lambda route: route.template.count("{"))
@@ -100,12 +102,20 @@ class Rest:
         if fault and not fault.after_effect and fault.status != 200:
             return self._fail(request, call, fault)
         route = self._route(call)
-        status, body = self._act(request, call, route)
+        headers, refused = self._limited(call, route)
+        status, body = (429, refused.body()) if refused else self._act(request, call, route)
         call.status = status
         await self.faults.replying(call.method, call.path)
         if fault and fault.status != 200:
             return self._fail(request, call, fault)
-        return _response(status, body, _headers(route))
+        return _response(status, body, headers)
+
+    def _limited(self, call: Call, route: Route | None) -> tuple[Headers, Refused | None]:
+        """What the bucket of this route says; interactions' own routes are outside the global limit."""
+        if route is None:
+            return {}, None
+        major = call.params.get("channel_id") or call.params.get("guild_id") or call.params.get("webhook_id") or ""
+        return self.buckets.take(route.method, route.template, route.bucket, major, counts=not route.open)
 
     async def _read(self, request: web.Request, call: Call) -> bool:
         """Fill in the body; False when the bot died while sending it, or it is no JSON."""
@@ -186,18 +196,6 @@ async def _read_parts(request: web.Request, call: Call) -> None:
             call.world.violations.append(f"{call.method} {call.path}: unknown form part {part.name!r}")
     if call.body is None:
         call.body = {}
-
-
-def _headers(route: Route | None) -> dict[str, str]:
-    """A bucket that is never empty; scarce ones are a test's business (`faults.limit`)."""
-    if route is None:
-        return {}
-    return {
-        "X-RateLimit-Limit": "50",
-        "X-RateLimit-Remaining": "49",
-        "X-RateLimit-Reset-After": "1.000",
-        "X-RateLimit-Bucket": route.bucket,
-    }
 
 
 def _response(status: int, body: Any, headers: dict[str, str]) -> web.Response:

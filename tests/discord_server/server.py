@@ -339,6 +339,14 @@ class LocalDiscord(People):
         """Let time pass: tokens die, nonces are forgotten, CDN addresses expire."""
         self.world.clock.advance(seconds)
 
+    def real_limits(self) -> None:
+        """From now on Discord's own rate limits hold: 5 posts and 5 edits in 5 s per channel, 50/s in all."""
+        self.rest.buckets.real()
+
+    def refused_for_haste(self) -> list[Call]:
+        """Requests that were answered with 429."""
+        return [call for call in self.rest.calls if call.status == 429]
+
     def before_reply(self, method: str, path_glob: str, callback: Callback, times: int = 1) -> None:
         """Call back (sync or async) when Discord has acted and before it answers."""
         self.faults.before_reply(method, path_glob, callback, times)

@@ -139,7 +139,6 @@ async def test_a_word_that_is_no_option_is_named_and_the_answer_goes_away_again(
     answer = await room.final("do not know the option `wiggle`")
 
     assert "motion" in answer.content
-    assert await room.stack.queue.place(str(answer.reference.id) + "-0") is None  # type: ignore[union-attr]
 
 
 async def test_a_mention_without_any_picture_says_so(room: Room) -> None:

@@ -27,12 +27,15 @@ class Depth:
         self.place = place
         self.folder = place.models / DEPTH.name
 
-    def disparity(self, picture: Image.Image) -> Field | None:
-        """0 for the farthest … 1 for the nearest, `[h, w]` at the network's resolution; None for a flat picture."""
+    def disparity(self, picture: Image.Image, *, alone: bool = False) -> Field | None:
+        """0 for the farthest … 1 for the nearest, `[h, w]` at the network's resolution; None for a flat picture.
+
+        `alone`: every other network makes way first.
+        """
         processor: Any = AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
         pixels = processor(images=_squeezed(picture), return_tensors="pt")["pixel_values"]
         resident = self.place.residency.get(("parallax", DEPTH.name), lambda: _load(self.folder))
-        with self.place.residency.on_device(resident, WORKING_BYTES) as network, torch.inference_mode():
+        with self.place.residency.on_device(resident, WORKING_BYTES, alone=alone) as network, torch.inference_mode():
             predicted = network(pixel_values=pixels.to(self.place.device)).predicted_depth[0]
         return normalised(predicted.float().cpu().numpy())
 

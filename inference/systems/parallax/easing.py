@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from math import asin, cos, floor, pi, sin
+from math import asin, cos, pi, sin
 
 from jobs.requests.parallax import Easing
-
-
-def frame_count(seconds: float, fps: int) -> int:
-    """Frames in a clip: at least two, so that something moves."""
-    return max(2, floor(seconds * fps + 0.5))
 
 
 def instants(num_frames: int, loop: bool) -> list[float]:

@@ -7,27 +7,27 @@ from fractions import Fraction
 
 from PIL import Image
 
-from inference.systems.base import Clip, Frame, Sources, System, Tick
+from inference.systems.base import PLENTY, Clip, Frame, Sources, System, Thrift, Tick
 from inference.systems.parallax.camera import planar_path
-from inference.systems.parallax.easing import frame_count, instants
+from inference.systems.parallax.easing import instants
 from inference.systems.parallax.layers import deep_frames
 from inference.systems.parallax.planar import planar_frames
 from inference.systems.parallax.relief import Field, pivot_of
-from inference.systems.parallax.trip import DEEP_MOVES, deep_path
+from inference.systems.parallax.trip import deep_path
 from inference.systems.parallax.weights import DEPTH
-from inference.systems.parallax.window import SHORTEST_SIDE, Window, matrix_of, window_for
+from inference.systems.parallax.window import Window, matrix_of, window_for
 from jobs.errors import Note
-from jobs.requests.parallax import ParallaxRequest
+from jobs.requests.parallax import DEEP_MOVES, SHORTEST_SIDE, ParallaxRequest, frame_count
 
 
 class Parallax(System[ParallaxRequest]):
     """Every move, over a flat picture or through one with depth. Frames are made as they are read."""
 
-    def render(self, request: ParallaxRequest, sources: Sources, tick: Tick) -> Clip:
+    def render(self, request: ParallaxRequest, sources: Sources, tick: Tick, thrift: Thrift = PLENTY) -> Clip:
         """Plan the camera's way, look at the depth if it matters, and hand over the frames."""
         picture = sources.image(request.image)
         window = window_for(*picture.size, request.size)
-        disparity, notes = self._disparity(request, picture, tick)
+        disparity, notes = self._disparity(request, picture, tick, thrift)
         if disparity is None:
             frames = flat(request, picture, window, tick)
         else:
@@ -43,7 +43,7 @@ class Parallax(System[ParallaxRequest]):
         )
 
     def _disparity(
-        self, request: ParallaxRequest, picture: Image.Image, tick: Tick
+        self, request: ParallaxRequest, picture: Image.Image, tick: Tick, thrift: Thrift
     ) -> tuple[Field | None, tuple[Note, ...]]:
         """The picture's depth, or None and what the person should hear about it."""
         if request.depth == "off" or request.move not in DEEP_MOVES or min(picture.size) < SHORTEST_SIDE:
@@ -53,7 +53,7 @@ class Parallax(System[ParallaxRequest]):
         from inference.systems.parallax.depth import Depth  # seconds of importing, which a flat move does without
 
         tick("depth", 0, 1)
-        disparity = Depth(self.place).disparity(picture)
+        disparity = Depth(self.place).disparity(picture, alone=thrift.offload)
         tick("depth", 1, 1)
         return disparity, (Note("parallax_flat"),) if disparity is None else ()
 

@@ -15,12 +15,7 @@ import numpy as np
 from inference.systems.parallax.camera import pan_reach, travelled
 from inference.systems.parallax.easing import orbit_at
 from inference.systems.parallax.window import Matrix, Window
-from jobs.requests.parallax import Move, ParallaxRequest
-
-DEEP_MOVES: frozenset[Move] = frozenset(
-    {"pan left", "pan right", "pan up", "pan down", "dolly in", "dolly out", "orbit"}
-)
-"""Moves that take the camera itself somewhere. Zoom and roll only turn and set its lens, so depth changes nothing."""
+from jobs.requests.parallax import ParallaxRequest
 
 # The farthest each move goes, at `amount` 100. What comes out from behind things is guessed: more would show.
 MOST_SHIFT = 0.05

@@ -12,12 +12,9 @@ from math import cos, sin
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+from jobs.requests.parallax import clip_size
 
-LONGEST_SIDE = 1920
-SHORTEST_SIDE = 64
-WIDEST_ASPECT = 2.4
-"""Cinema's 2.4 : 1. A longer picture is seen through a window of that shape, and pans have the rest to travel over."""
+Matrix = NDArray[np.float64]
 
 FOCAL_LENGTH = 1.2
 """In long sides of the window: a field of view of 45°, an ordinary lens."""
@@ -59,16 +56,8 @@ class Pose:
 
 
 def window_for(width: int, height: int, size: int) -> Window:
-    """The picture's own shape within cinema's limits, the shorter side `size` or the picture's, both even."""
-    aspect = min(max(width / height, 1 / WIDEST_ASPECT), WIDEST_ASPECT)
-    elongation = max(aspect, 1 / aspect)
-    short = max(min(size, width, height, LONGEST_SIDE / elongation), SHORTEST_SIDE)
-    long = short * elongation
-    return Window(width, height, *map(_even, (long, short) if aspect > 1 else (short, long)))
-
-
-def _even(length: float) -> int:
-    return 2 * round(length / 2)
+    """The window of a clip whose shorter side is `size`, or the picture's where that is less."""
+    return Window(width, height, *clip_size(width, height, size))
 
 
 def matrix_of(pose: Pose, window: Window) -> Matrix:

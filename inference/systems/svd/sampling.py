@@ -6,7 +6,7 @@ nothing of where the networks lie: tensors go to the network's own device and ty
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -98,6 +98,20 @@ class Guidance:
         return torch.linspace(self.low, self.high, num_frames)[None, :, None, None, None]
 
 
+def _unseen(latents: Tensor) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
+class Sparing:
+    """How the UNet computes where memory is short, and where it does so."""
+
+    device: torch.device
+    """Its weights may wait elsewhere."""
+    branch_by_branch: bool = False
+    """The unconditional branch before the conditional one, not both at once: half the memory, other roundings."""
+
+
 @torch.no_grad()
 def denoise(
     unet: UNetSpatioTemporalConditionModel,
@@ -106,14 +120,18 @@ def denoise(
     conditioning: Conditioning,
     guidance: Guidance,
     num_inference_steps: int,
+    *,
+    sparing: Sparing | None = None,
+    seen: Callable[[Tensor], None] = _unseen,
 ) -> Iterator[Tensor]:
     """The latents after each step, `[1, T, 4, H/8, W/8]` float32; the last ones are the clip's.
 
     The sampler's own arithmetic is float32 throughout, as in the original under autocast; only the UNet may be
     narrower. In the unconditional branch the picture's embedding and latents are zeros; fps, motion and augmentation
-    stay.
+    stay. `seen` is shown at each step what the clip would be if there was no noise left in it.
     """
-    device, dtype = unet.device, unet.dtype
+    sparing = sparing or Sparing(unet.device)
+    device, dtype = sparing.device, unet.dtype
     scheduler.set_timesteps(num_inference_steps, device=device)
     latents = noise.to(device) * scheduler.init_noise_sigma
     branches = 2 if guidance.needed else 1
@@ -124,17 +142,24 @@ def denoise(
     scales = guidance.scales(noise.shape[1]).to(device)
     for timestep in scheduler.timesteps:
         scaled = scheduler.scale_model_input(torch.cat([latents] * branches), timestep)
-        velocity: Tensor = unet(
-            torch.cat([scaled, beside], dim=2).to(dtype),
-            timestep,
-            encoder_hidden_states=embedding,
-            added_time_ids=time_ids,
-            return_dict=False,
-        )[0].float()
+        inputs = torch.cat([scaled, beside], dim=2).to(dtype)
+        velocity = torch.cat(
+            [
+                unet(
+                    inputs[branch],
+                    timestep,
+                    encoder_hidden_states=embedding[branch],
+                    added_time_ids=time_ids[branch],
+                    return_dict=False,
+                )[0].float()
+                for branch in ([slice(0, 1), slice(1, 2)][:branches] if sparing.branch_by_branch else [slice(None)])
+            ]
+        )
         if guidance.needed:
             unconditional, conditional = velocity.chunk(2)
             velocity = unconditional + scales * (conditional - unconditional)
-        latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+        latents, clean = scheduler.step(velocity, timestep, latents, return_dict=False)
+        seen(clean)
         yield latents
 
 

@@ -1,0 +1,78 @@
+"""The forecast that everybody in the bot asks for: made now and then, however many ask."""
+
+import asyncio
+import time
+
+from jobs.costs import Costs
+from jobs.forecast import Expected, Forecast, look_ahead
+from jobs.line import Flow, Line, Waiting
+from jobs.newcomers import Newcomer, Newcomers
+from jobs.policy import holding_scopes
+from jobs.queue import JobQueue
+from jobs.record import Submission
+from jobs.workers import Workers
+
+FRESH_SECONDS = 1.0
+"""A forecast is as good as new for so long."""
+EFFORT = 5
+"""A long line takes longer to play ahead: at most a fifth of the time is spent on it."""
+
+
+class Forecasts:
+    """Plays the line ahead, in a thread, at most once a second."""
+
+    def __init__(self, queue: JobQueue, workers: Workers, costs: Costs) -> None:
+        self.queue = queue
+        self.workers = workers
+        self.costs = costs
+        self.newcomers = Newcomers()
+        self._newest = Forecast()
+        self._fresh_until = float("-inf")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def get(self) -> Forecast:
+        """The newest forecast."""
+        if time.monotonic() >= self._fresh_until:
+            async with self._one_at_a_time:
+                if time.monotonic() >= self._fresh_until:
+                    await self._make()
+        return self._newest
+
+    async def of(self, submission: Submission) -> Expected:
+        """What to expect of a job that would be enqueued now."""
+        line, paused = await self.queue.line(), await self.queue.paused()
+        held = not holding_scopes(submission.guild, submission.channel.id).isdisjoint(paused)
+        joining = _joining(submission, line, held=held)
+        return (await self._play(line, joining)).places[submission.id]
+
+    async def _make(self) -> None:
+        begun = time.monotonic()
+        line = await self.queue.line()
+        self.newcomers.see(line)
+        self._newest = await self._play(line)
+        took = time.monotonic() - begun
+        self._fresh_until = time.monotonic() + max(FRESH_SECONDS, (EFFORT - 1) * took)
+
+    async def _play(self, line: Line, joining: Newcomer | None = None) -> Forecast:
+        adverts, pace = await self.workers.online(), await self.costs.pace()
+        return await asyncio.to_thread(
+            look_ahead, line, adverts, pace, line.at_ms, self.newcomers.copy(), joining=joining
+        )
+
+
+def _joining(submission: Submission, line: Line, *, held: bool) -> Newcomer:
+    """Who would come in now, behind everybody who is there."""
+    terms = submission.terms
+    job = Waiting(
+        submission.id,
+        submission.guild,
+        submission.requester.id,
+        submission.channel.id,
+        submission.kind,
+        submission.estimate_ms,
+        seq=max((job.seq for job in line.waiting), default=0) + 1,
+        held=held,
+    )
+    return Newcomer(
+        job, Flow(weight=terms.weight, most_running=terms.running), Flow(weight=terms.guild_weight), line.at_ms
+    )
