@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export IMAGE
 
-.PHONY: demo run test check format tests clean help
+.PHONY: demo run test chaos check format tests clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -15,6 +15,9 @@ run: .venv/.installed  ## everything on this machine; needs DISCORD_TOKEN
 	@$(BIN)/python -m console up
 
 test: check tests  ## format, lint, types, import walls, and the whole suite
+
+chaos: .venv/.installed  ## hundreds of jobs while everything that can die dies; ten minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

@@ -88,6 +88,7 @@ class Board:
         self._hurry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._remembers = False
+        self._begun_ms = time.time() * 1000
 
     async def open(self, job: Job, seconds: float = OPEN_SECONDS) -> str | None:
         """See that the job gets its status message.
@@ -171,7 +172,7 @@ class Board:
         """After a restart: read what the messages say. Those that are not found are taken for stale."""
         by_channel: dict[str, list[Card]] = {}
         for card in self._cards.values():
-            if card.job.status_message:
+            if card.job.status_message or card.job.submission.accepted_ms < self._begun_ms:
                 by_channel.setdefault(card.channel, []).append(card)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REMEMBER_SECONDS):
@@ -211,7 +212,7 @@ class Board:
             early = expected is None and now < card.since + FORECAST_SECONDS
             return None if early or card.job.state.ended else Wish(Urgency.MUST, card.since, 0, card.job.id)
         starts_ms = expected.starts_ms if expected and expected.starts_ms else float("inf")
-        return _edit_wish(card, true, now, starts_ms)
+        return _edit_wish(card, lag(card.said, true, time.time(), crowded=crowded), now, starts_ms)
 
     def _last_wish(self, card: Card, now: float) -> Wish | None:
         """To be settled; what has been, what has no message, or is out of reach, is let go."""
@@ -263,14 +264,15 @@ class Board:
         task.add_done_callback(self._tasks.discard)
 
 
-def _edit_wish(card: Card, true: Claim, now: float, starts_ms: float) -> Wish | None:
+def _edit_wish(card: Card, why: Lag | None, now: float, starts_ms: float) -> Wish | None:
     """Whether the message should be brought up to date, and how urgently."""
-    why = lag(card.said, true, time.time())
     if why is None:
         card.due.clear()
-    if why is None or now < card.edited_at + why.gap_seconds:
         return None
-    due = card.due.setdefault(why.urgency, now + why.patience_seconds)
-    stuck = why is Lag.PROGRESS and now >= due
+    due = min(card.due.get(why.urgency, float("inf")), now + why.patience_seconds)
+    card.due = {why.urgency: due}
+    if now < card.edited_at + why.gap_seconds:
+        return None
+    stuck = why.presses and now >= due
     soon_wrong = why is Lag.UNKNOWN and starts_ms < time.time() * 1000 + SOON_MS
     return Wish(Urgency.MUST if stuck or soon_wrong else why.urgency, due, starts_ms, card.job.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import aiohttp
 import discord
@@ -22,12 +22,14 @@ from bot import wording
 from bot.asked import find_room
 from bot.board import Board
 from bot.buttons import BUTTONS
+from bot.chores import Chores
 from bot.confirm import ANSWERS, Confirm
 from bot.delivery import Delivery
 from bot.download import Downloads
 from bot.forecasts import Forecasts
 from bot.gate import Gate
 from bot.intake import Intake
+from bot.meters import Meters
 from bot.settings import DiscordSettings
 from bot.strays import Strays
 from bot.uploads import Uploads
@@ -35,7 +37,7 @@ from jobs.costs import Costs
 from jobs.errors import UserError, new_incident
 from jobs.policy import TermsSettings
 from jobs.previews import Previews
-from jobs.queue import REDIS_AWAY, JobQueue
+from jobs.queue import JobQueue
 from jobs.record import Job
 from jobs.rulebook import Rulebook
 from jobs.settings import LimitSettings
@@ -87,6 +89,7 @@ class Zoetrope(AutoShardedBot):
         store: MediaStore,
         sweeper: Sweeper,
         cogs: Sequence[type[Cog]],
+        meters: Meters,
         *,
         message_content: bool,
     ) -> None:
@@ -103,6 +106,7 @@ class Zoetrope(AutoShardedBot):
             max_messages=None,
             allowed_installs=AppInstallationType(guild=True, user=False),  # where the bot is not, it cannot deliver
             allowed_contexts=AppCommandContext(guild=True, dm_channel=True, private_channel=False),
+            http_trace=meters.trace(),
         )
         self.settings = settings
         self.limits = limits
@@ -120,10 +124,11 @@ class Zoetrope(AutoShardedBot):
         self.forecasts = Forecasts(queue, self.workers, self.costs)
         self.confirm = Confirm(redis, limits.confirm_gpu_seconds, self.forecasts.of)
         self.board = Board(self, queue, self.forecasts, Previews(redis))
-        self.delivery = Delivery(self, queue, store, self.board, self.uploads)
+        self.delivery = Delivery(self, queue, store, self.board, self.uploads, meters)
         self.sweeper = sweeper
         self._cog_classes = cogs
-        self._chores: list[asyncio.Task[None]] = []
+        self.meters = meters
+        self.chores = Chores(meters)
 
     async def setup_hook(self) -> None:
         """Register commands and buttons, then start to listen, edit and deliver."""
@@ -132,26 +137,16 @@ class Zoetrope(AutoShardedBot):
             await self.add_cog(cog(self))  # type: ignore[call-arg]
         self.add_dynamic_items(*BUTTONS, *ANSWERS)
         await self._register_commands()
-        chores = {
-            "board.listen": self.board.listen,
-            "board.sweep": self.board.sweep,
-            "deliver": self._deliver,
-            "reconcile": self._reconcile,
-            "strays": self.strays.watch,
-            "sweeper": self.sweeper.run,
-        }
-        self._chores += [asyncio.create_task(self._for_ever(*chore), name=chore[0]) for chore in chores.items()]
-
-    async def _for_ever(self, name: str, chore: Callable[[], Awaitable[None]]) -> None:
-        """A bot whose chores have stopped looks alive and is not: whatever ends one, it begins again."""
-        while True:
-            try:
-                await chore()
-            except REDIS_AWAY as error:
-                log.warning("%s waits for Redis: %s", name, error)
-            except Exception:
-                log.exception("%s begins again", name)
-            await asyncio.sleep(1)
+        self.chores.begin(
+            {
+                "board.listen": self.board.listen,
+                "board.sweep": self.board.sweep,
+                "deliver": self._deliver,
+                "reconcile": self._reconcile,
+                "strays": self.strays.watch,
+                "sweeper": self.sweeper.run,
+            }
+        )
 
     async def _find_gateway(self) -> None:
         """After a lost session the library connects to a fixed address without asking; let it be the right one."""
@@ -187,6 +182,7 @@ class Zoetrope(AutoShardedBot):
             if self.is_ready():
                 await self.redis.set(ALIVE_KEY, "1", ex=ALIVE_SECONDS)
             await self.queue.reconcile()
+            self.chores.beat()
             await asyncio.sleep(RECONCILE_SECONDS)
 
     async def on_ready(self) -> None:
@@ -222,9 +218,7 @@ class Zoetrope(AutoShardedBot):
 
     async def close(self) -> None:
         """Stop the chores and let go of everything."""
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self.chores.end()
         await self.downloads.close()
         await super().close()
 

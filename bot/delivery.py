@@ -26,6 +26,7 @@ from arq.worker import Retry, Worker, func
 from bot import wording
 from bot.board import Board
 from bot.buttons import under_result
+from bot.meters import Meters
 from bot.posting import answering_if_possible, at_home, destination, final_channel_of, find_final, reference
 from bot.uploads import Uploads
 from jobs import logs
@@ -61,13 +62,20 @@ class Delivery:
     """Posts what ended."""
 
     def __init__(
-        self, client: discord.Client, queue: JobQueue, store: MediaStore, board: Board, uploads: Uploads
+        self,
+        client: discord.Client,
+        queue: JobQueue,
+        store: MediaStore,
+        board: Board,
+        uploads: Uploads,
+        meters: Meters,
     ) -> None:
         self.client = client
         self.queue = queue
         self.store = store
         self.board = board
         self.uploads = uploads
+        self.meters = meters
         self._posting: set[str] = set()
 
     def consumer(self, redis: ArqRedis) -> Worker:
@@ -129,6 +137,7 @@ class Delivery:
     def _later(self, tries: int, error: Exception) -> NoReturn:
         seconds = min(2.0 ** min(tries, 8), 300.0) * random.uniform(0.7, 1.3)
         log.warning("try %d failed (%s: %s); again in %.0f s", tries, type(error).__name__, error, seconds)
+        self.meters.delivery_retries.inc()
         raise Retry(defer=seconds) from error
 
     async def _give_up(self, job_id: str, incident: str) -> None:
@@ -140,7 +149,8 @@ class Delivery:
             await self._close(job, await self._send(job, text, []))
         except Exception:
             log.exception("incident %s: nobody could be told", incident)
-            await self.queue.close(job_id, None)
+            if await self.queue.close(job_id, None):
+                self.meters.delivered(await self.queue.job(job_id), told=False)
 
     async def _close(self, job: Job, message: discord.Message | None) -> None:
         """The status message first: once the job is closed nobody looks at it again."""
@@ -149,6 +159,7 @@ class Delivery:
                 await self.board.settle(job.id, message.jump_url if message else None)
         if await self.queue.close(job.id, str(message.id) if message else None):
             log.info("delivered as message %s", message.id if message else None)
+            self.meters.delivered(job, told=message is not None)
 
     async def _post(self, job: Job, tries: int) -> discord.Message | None:
         """The final message: posted now, or found from an earlier try; None where nobody can be reached."""

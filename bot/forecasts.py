@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Container
+from dataclasses import replace
 
 from jobs.costs import Costs
 from jobs.forecast import Expected, Forecast, look_ahead
@@ -40,24 +42,33 @@ class Forecasts:
 
     async def of(self, submission: Submission) -> Expected:
         """What to expect of a job that would be enqueued now."""
-        line, paused = await self.queue.line(), await self.queue.paused()
-        held = not holding_scopes(submission.guild, submission.channel.id).isdisjoint(paused)
-        joining = _joining(submission, line, held=held)
+        line, paused = await self._line()
+        joining = _joining(submission, line, held=_held(submission.guild, submission.channel.id, paused))
         return (await self._play(line, joining)).places[submission.id]
 
     async def _make(self) -> None:
         begun = time.monotonic()
-        line = await self.queue.line()
+        line, _ = await self._line()
         self.newcomers.see(line)
         self._newest = await self._play(line)
         took = time.monotonic() - begun
         self._fresh_until = time.monotonic() + max(FRESH_SECONDS, (EFFORT - 1) * took)
+
+    async def _line(self) -> tuple[Line, Container[str]]:
+        """The line and what is paused. The queue holds a job only when its turn comes; here it is held at once."""
+        line, paused = await self.queue.line(), await self.queue.paused()
+        waiting = (replace(job, held=job.held or _held(job.guild, job.channel, paused)) for job in line.waiting)
+        return (replace(line, waiting=tuple(waiting)) if paused else line), paused
 
     async def _play(self, line: Line, joining: Newcomer | None = None) -> Forecast:
         adverts, pace = await self.workers.online(), await self.costs.pace()
         return await asyncio.to_thread(
             look_ahead, line, adverts, pace, line.at_ms, self.newcomers.copy(), joining=joining
         )
+
+
+def _held(guild: str, channel: str, paused: Container[str]) -> bool:
+    return any(scope in paused for scope in holding_scopes(guild, channel))
 
 
 def _joining(submission: Submission, line: Line, *, held: bool) -> Newcomer:

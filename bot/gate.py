@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -138,12 +139,13 @@ class Leave:
         work = request.work(sources)
         seconds, megapixels = clip_seconds(request, work), work.megapixels
         if self.rules.seconds and seconds > self.rules.seconds:
-            raise ClipTooLong(seconds=seconds, most=self.rules.seconds)
+            raise ClipTooLong(seconds=round(seconds, 2), most=self.rules.seconds)
         if self.rules.megapixels and megapixels > self.rules.megapixels:
             raise FrameTooLarge(megapixels=megapixels, most=self.rules.megapixels)
         most = self.terms.megapixel_seconds
         if most and seconds * megapixels > most:
-            raise ClipTooMuch(asked=seconds * megapixels, most=most, megapixels=megapixels, seconds=most / megapixels)
+            fits = math.floor(10 * most / megapixels) / 10
+            raise ClipTooMuch(asked=seconds * megapixels, most=most, megapixels=megapixels, seconds=fits)
 
 
 class Gate:
@@ -237,7 +239,7 @@ class Gate:
         if request.kind not in kinds_of(installed):
             there = [kind.name() for kind in REQUESTS if kind.name() in installed]
             raise SystemNotInstalled(wanted=_checkpoint(request), installed=_listed(there))
-        if any(request.kind in advert.kinds for advert in await self.workers.online()):
+        if any(request.kind in advert.kinds and not advert.leaving for advert in await self.workers.online()):
             return ()
         if not self.wait_minutes:
             raise NoWorkerOnline(kind=_checkpoint(request))
@@ -260,7 +262,7 @@ def place_of(channel: Channel) -> Place:
 def where(scope: str) -> str:
     """A scope in words, to stand at the end of a sentence."""
     kind, _, id_ = scope.partition(":")
-    return {"all": "on any server", "guild": "on this server"}.get(kind, f"in <#{id_}>")
+    return {"all": "on all servers", "guild": "on this server"}.get(kind, f"in <#{id_}>")
 
 
 def _checkpoint(request: Request) -> str:

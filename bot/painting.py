@@ -6,6 +6,7 @@ import io
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Collection
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,7 @@ from bot import wording
 from bot.buttons import while_open
 from bot.cards import Card
 from bot.claims import Claim, Phase
-from bot.posting import answering_if_possible, channel_of, reference
+from bot.posting import LOOK_BACK, answering_if_possible, channel_of, custom_ids, reference
 from bot.previews import Preview, newest
 from jobs.previews import Previews
 from jobs.queue import JobQueue
@@ -105,23 +106,35 @@ class Painter:
             card.done = final(error)
 
     async def remember(self, cards: Collection[Card]) -> None:
-        """What the messages of one channel say, as Discord has them: after a restart nobody else knows."""
-        by_id = {int(card.job.status_message or 0): card for card in cards}
+        """What the messages of one channel say, as Discord has them: after a restart nobody else knows.
+
+        A message of which Discord's answer never came is found by its button, however long ago that was.
+        """
+        known = {card.job.status_message: card for card in cards if card.job.status_message}
+        lost = {f"zt:cancel:{card.job.id}": card for card in cards if card.job.status_message is None}
         try:
-            async for message in self._among(next(iter(cards)).job, by_id):
-                card = by_id[message.id]
-                card.said, card.pictured = wording.claimed(message.content), bool(message.attachments)
+            async for message in self._since(cards):
+                mark = next(iter(custom_ids(message) & lost.keys()), "")
+                if card := known.get(str(message.id)) or lost.pop(mark, None):
+                    await self._found(card, message)
         except UNREACHED as error:
             log.info("what status messages say is not remembered: %s", error)
 
-    async def _among(self, job: Job, wanted: Collection[int]) -> AsyncIterator[discord.Message]:
-        """Those of the channel's messages that are wanted, newest first."""
-        channel, oldest = channel_of(self.client, job), min(wanted)
-        async for message in channel.history(limit=PAGES * 100, before=discord.Object(max(wanted) + 1)):
-            if message.id in wanted:
-                yield message
-            if message.id <= oldest:
+    async def _since(self, cards: Collection[Card]) -> AsyncIterator[discord.Message]:
+        """Our messages in the cards' channel, newest first, back to the first that may be one of theirs."""
+        assert self.client.user is not None
+        oldest = min(_not_older(card.job) for card in cards)
+        channel = channel_of(self.client, next(iter(cards)).job)
+        async for message in channel.history(limit=PAGES * 100):
+            if message.id < oldest:
                 return
+            if message.author.id == self.client.user.id:
+                yield message
+
+    async def _found(self, card: Card, message: discord.Message) -> None:
+        kept = card.job.status_message or await self.queue.keep_status(card.job.id, str(message.id))
+        card.said, card.pictured = wording.claimed(message.content), bool(message.attachments)
+        card.reads(card.job.model_copy(update={"status_message": kept}))
 
     async def _preview(self, card: Card, said: Claim) -> Preview | None:
         """A newer one than hangs there, every few seconds."""
@@ -138,6 +151,14 @@ class Painter:
     def _message(self, card: Card) -> discord.PartialMessage:
         assert card.job.status_message is not None
         return channel_of(self.client, card.job).get_partial_message(int(card.job.status_message))
+
+
+def _not_older(job: Job) -> int:
+    """An id that no message about the job is below."""
+    if job.status_message:
+        return int(job.status_message)
+    accepted = datetime.fromtimestamp(job.submission.accepted_ms / 1000, UTC)
+    return discord.utils.time_snowflake(accepted - LOOK_BACK)
 
 
 def _files(card: Card, said: Claim, preview: Preview | None) -> dict[str, Any]:

@@ -69,12 +69,13 @@ async def find_final(channel: Messageable, job: Job, me: int) -> discord.Message
     """
     ended = datetime.fromtimestamp((job.ended_ms or job.submission.accepted_ms) / 1000, UTC)
     async for message in channel.history(limit=LOOKED_THROUGH, after=ended - LOOK_BACK):
-        if message.author.id == me and f"zt:again:{job.id}" in _custom_ids(message):
+        if message.author.id == me and f"zt:again:{job.id}" in custom_ids(message):
             return message
     return None
 
 
-def _custom_ids(message: discord.Message) -> set[str]:
+def custom_ids(message: discord.Message) -> set[str]:
+    """What a message's buttons are known by."""
     rows = [row for row in message.components if isinstance(row, discord.ActionRow)]
     buttons = [child for row in rows for child in row.children if isinstance(child, discord.Button)]
     return {button.custom_id for button in buttons if button.custom_id}

@@ -46,7 +46,7 @@ async def newest(previews: Previews, job: Job, *, but_not: str = "") -> Preview 
         log.warning("a preview that is no small picture was left out: %s %s", refusal.code, refusal.facts)
         return None
     [step] = job.submission.recipe.steps
-    return Preview(webp, mark, f"The {step.system} render for {job.submission.requester.name} as it looks so far")
+    return Preview(webp, mark, f"A small, rough picture of the {step.system} render so far")
 
 
 def _rewritten(data: bytes) -> bytes:

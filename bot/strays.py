@@ -16,6 +16,8 @@ from jobs.workers import Workers
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
+BLIND_SECONDS = 3 * LOOK_SECONDS
+"""Of a longer time between two looks only so much counts: nobody knows who was online meanwhile."""
 LEAST_SECONDS = 300.0
 """Where such jobs are refused at once, those that were accepted before still wait for a worker to be started again."""
 
@@ -23,15 +25,17 @@ LEAST_SECONDS = 300.0
 class Strays:
     """Looks at who waits in vain, and gives up what has waited too long.
 
-    The time counts while nobody could run a job and this bot was there to see it: a long line, a pause or the night in
-    which everything was switched off is nobody's reason to lose a job.
+    The time counts while nobody could run a job and this bot was there to see it: a long line, a pause, or the night in
+    which everything or Redis alone was switched off, is nobody's reason to lose a job.
     """
 
     def __init__(self, queue: JobQueue, workers: Workers, wait_minutes: float) -> None:
         self.queue = queue
         self.workers = workers
         self.wait_seconds = wait_minutes * 60 or LEAST_SECONDS
-        self._since: dict[str, float] = {}
+        self._waited: dict[str, float] = {}
+        """Seconds, by job, over all looks since it first waited in vain."""
+        self._looked = 0.0
 
     async def watch(self) -> None:
         """Look for ever; the client starts it again when Redis was away."""
@@ -42,8 +46,9 @@ class Strays:
     async def look(self, now: float) -> list[str]:
         """One look, at the monotonic clock's `now` seconds: the ids of the jobs that were given up."""
         stranded = await self._stranded()
-        self._since = {job.id: self._since.get(job.id, now) for job in stranded}
-        late = [job for job in stranded if now - self._since[job.id] >= self.wait_seconds]
+        passed, self._looked = min(now - self._looked, BLIND_SECONDS), now
+        self._waited = {job.id: self._waited.get(job.id, -passed) + passed for job in stranded}
+        late = [job for job in stranded if self._waited[job.id] >= self.wait_seconds]
         return [job.id for job in late if await self._give_up(job)]
 
     async def _stranded(self) -> list[Waiting]:
@@ -51,7 +56,8 @@ class Strays:
         waiting = (await self.queue.line()).waiting
         if not waiting:
             return []
-        served = frozenset[str]().union(*(advert.kinds for advert in await self.workers.online()))
+        online = [advert for advert in await self.workers.online() if not advert.leaving]
+        served = frozenset[str]().union(*(advert.kinds for advert in online))
         paused = await self.queue.paused()
         return [job for job in waiting if job.kind not in served and not _held(job, paused)]
 

@@ -142,7 +142,7 @@ def page(seen: View, number: int, jobs: Mapping[str, Job], lately: Spent, terms:
 def _head(seen: View) -> str:
     running = sum(row.runs for row in seen.rows)
     if not seen.rows:
-        return f"**{say('line_empty_here' if seen.guild else 'line_empty_mine')}**"
+        return f"**{say('line_empty_here') if seen.guild else say('line_empty_mine')}**"
     title = "In line here" if seen.guild else "Your jobs"
     return f"**{title}** · {running:,} running · {len(seen.rows) - running:,} waiting"
 

@@ -9,6 +9,7 @@ import discord
 from discord import app_commands
 from discord.ext.commands import Cog
 
+from bot.amounts import counted
 from bot.asked import person_of
 from bot.client import Zoetrope
 from bot.gate import where
@@ -108,7 +109,7 @@ class OwnerGroup(app_commands.Group):
             await _answer(interaction, say("paused_before", place))
             return
         await self.bot.rulebook.note(editor, scope, paused=True)
-        waiting, running = _open(await self.bot.queue.line(), scope)
+        waiting, running = await self._open(scope)
         await _answer(interaction, say("paused_now", {**place, "waiting": waiting, "running": running}))
 
     @app_commands.command(description="Refuse new requests, until /zoetrope resume. What waits and runs is finished.")
@@ -122,9 +123,9 @@ class OwnerGroup(app_commands.Group):
         if await self.bot.rulebook.change(editor, scope, {"drained": True}, via="drain") is None:
             await _answer(interaction, say("drained_before", place))
             return
-        waiting, running = _open(await self.bot.queue.line(), scope)
+        waiting, running = await self._open(scope)
         said = say("drained_now", {**place, "waiting": waiting, "running": running})
-        paused = await self._still_paused(interaction, scope)
+        paused = await self._still_paused(interaction)
         await _answer(interaction, "\n".join([said, *paused]))
 
     @app_commands.command(description="Go on after /zoetrope pause or /zoetrope drain.")
@@ -139,13 +140,18 @@ class OwnerGroup(app_commands.Group):
         freed = await self.bot.queue.resume(scope)
         if freed is not None:
             await self.bot.rulebook.note(editor, scope, paused=False)
-            said.append(say("resumed", {**place, "waiting": _open(await self.bot.queue.line(), scope)[0]}))
+            said.append(say("resumed", {**place, "waiting": (await self._open(scope))[0]}))
         if await self.bot.rulebook.change(editor, scope, {"drained": None}, via="drain"):
             said.append(say("open_again", place))
         said = said or [say("nothing_to_resume", place)]
         await _answer(interaction, "\n".join([*said, *await self._still_paused(interaction, scope)]))
 
-    async def _still_paused(self, interaction: discord.Interaction, but: str) -> list[str]:
+    async def _open(self, scope: str) -> tuple[str, str]:
+        """How many jobs of a scope wait, and how many run, in words."""
+        waiting, running = _open(await self.bot.queue.line(), scope)
+        return (counted(waiting, "job") if waiting else "nothing"), (counted(running, "job") if running else "nothing")
+
+    async def _still_paused(self, interaction: discord.Interaction, but: str = "") -> list[str]:
         """What holds the jobs of this channel besides, and how that ends."""
         paused = await self.bot.queue.paused()
         choices: dict[str, Where] = {
@@ -171,7 +177,7 @@ class OwnerGroup(app_commands.Group):
             Standing(
                 workers=await self.bot.workers.online(),
                 line=await self.bot.queue.line(),
-                paused=tuple(await self.bot.queue.paused()),
+                paused=tuple(scope for scope in await self.bot.queue.paused() if mine or _concerns(interaction, scope)),
                 costs=await self.bot.costs.table() if mine else [],
                 aside=aside,
                 guild=guild,
@@ -193,6 +199,15 @@ def _open(line: Line, scope: str) -> tuple[int, int]:
 
     waiting = sum(inside(job.guild, job.channel) for job in line.waiting)
     return waiting, sum(inside(job.guild, job.channel) for job in line.running)
+
+
+def _concerns(interaction: discord.Interaction, scope: str) -> bool:
+    """Whether a pause is over this server, or in one of its channels; another server's is none of its business."""
+    kind, _, id_ = scope.partition(":")
+    guild = interaction.guild
+    if kind == "channel":
+        return guild is not None and guild.get_channel_or_thread(int(id_)) is not None
+    return scope == EVERYWHERE or (guild is not None and scope == guild_scope(str(guild.id)))
 
 
 def _log(job: SetAside) -> discord.File:

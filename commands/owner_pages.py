@@ -29,6 +29,8 @@ LABELS = {
     "drained": "new requests",
     "paused": "the line",
 }
+MOST_IN_A_LINE = 6
+"""Of one change in the audit: who clears everything may change a hundred settings."""
 DEFAULTS = {
     "systems": "all that are installed",
     "format": "mp4",
@@ -67,6 +69,7 @@ class Standing:
     workers: Sequence[Advert]
     line: Line
     paused: tuple[str, ...]
+    """Scopes, as far as they concern whoever asks."""
     costs: Sequence[Row]
     aside: Sequence[SetAside]
     guild: str | None
@@ -100,16 +103,13 @@ def _machine(advert: Advert, standing: Standing) -> str:
 
 def _line(standing: Standing) -> list[str]:
     line, guild = standing.line, standing.guild
-    cost = lasting(sum(job.cost_ms for job in line.waiting)) if line.waiting else "nothing"
-    lines = [f"**Line** · {len(line.waiting):,} waiting (about {cost} of GPU), {len(line.running):,} running"]
+    cost = f" (about {lasting(sum(job.cost_ms for job in line.waiting))} of GPU)" if line.waiting else ""
+    lines = [f"**Line** · {len(line.waiting):,} waiting{cost}, {len(line.running):,} running"]
     if guild:
         waiting = sum(job.guild == guild for job in line.waiting)
         running = sum(job.guild == guild for job in line.running)
         lines.append(f"- of this server: {waiting:,} waiting, {running:,} running")
-    shown = [scope for scope in standing.paused if standing.owner or not scope.startswith("guild:")]
-    if guild and guild_scope(guild) in standing.paused and guild_scope(guild) not in shown:
-        shown.append(guild_scope(guild))
-    return [*lines, *(f"- ⏸️ paused {_scope(scope, guild)}" for scope in sorted(shown))]
+    return [*lines, *(f"- ⏸️ paused {_scope(scope, guild)}" for scope in sorted(standing.paused))]
 
 
 def _scope(scope: str, guild: str | None) -> str:
@@ -200,9 +200,9 @@ def _limit(name: str, value: float) -> str:
 
 
 def in_words(name: str, value: Any) -> str:
-    """One setting's value; None where it is not set."""
+    """One setting's value; None where it is not set. Nobody sets that requests are taken: they are if nobody drains."""
     if value is None:
-        return "not set"
+        return "taken" if name == "drained" else "not set"
     match name:
         case "systems" | "nsfw_systems":
             return ", ".join(value)
@@ -222,14 +222,25 @@ def in_words(name: str, value: Any) -> str:
 
 def change_in_words(changed: Changed) -> str:
     """`format: not set → gif`."""
-    old, new = (json.loads(text) if text else None for text in (changed.old, changed.new))
     kind, _, rest = changed.name.partition(":")
     if kind == SHARE:
         who, _, name = rest.partition(":")
         label = f"{SHARE_LABELS.get(name, name)} of {'everyone' if who == EVERYONE else f'<@&{who}>'}"
-        old, new = ("not set" if value is None else _limit(name, value) for value in (old, new))
-        return f"{label}: {old} → {new}"
-    return f"{LABELS.get(kind, kind)}: {in_words(kind, old)} → {in_words(kind, new)}"
+    else:
+        label = LABELS.get(kind, kind)
+    old, new = (_stored_in_words(changed.name, text) for text in (changed.old, changed.new))
+    return f"{label}: {old} → {new}"
+
+
+def _stored_in_words(stored: str, text: str) -> str:
+    """A stored value; as it is, where it cannot be what it should."""
+    if not text:
+        return in_words(stored, None)
+    try:
+        value, share = json.loads(text), stored.startswith(f"{SHARE}:")
+        return _limit(stored.rpartition(":")[2], value) if share else in_words(stored, value)
+    except (ValueError, TypeError):
+        return text[:50]
 
 
 def audit_page(changes: Sequence[Change]) -> str:
@@ -241,6 +252,8 @@ def audit_page(changes: Sequence[Change]) -> str:
 
 
 def _audit_line(change: Change, undone: set[str]) -> str:
-    what = "; ".join(change_in_words(each) for each in change.changes)
+    what = "; ".join(change_in_words(each) for each in change.changes[:MOST_IN_A_LINE])
+    if len(change.changes) > MOST_IN_A_LINE:
+        what += f"; and {len(change.changes) - MOST_IN_A_LINE} more"
     mark = " *(undone)*" if change.id in undone else " *(undo)*" if change.undoes else ""
     return f"- {clock(float(change.at_ms))} **{change.name}** (<@{change.by}>) {where(change.scope)}: {what}{mark}"

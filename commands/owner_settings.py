@@ -15,7 +15,7 @@ from bot.gate import where
 from commands.options import Options, parse, slash_command
 from commands.owner_pages import Shown, audit_page, change_in_words, fitting, settings_page
 from jobs.errors import Refusal
-from jobs.policy import EVERYONE, ClipRules, Share, channel_scope, combined, guild_scope
+from jobs.policy import EVERYONE, ClipRules, Share, channel_scope, combined, guild_scope, holding_scopes
 from jobs.requests import BY_SYSTEM
 from jobs.rulebook import SHARE, Change, Editor, share_name
 from jobs.texts import say
@@ -126,7 +126,7 @@ class SettingsGroup(app_commands.Group):
         await self.editor(interaction)
         place = place_of_interaction(interaction)
         layers = await self.bot.rulebook.layers(place)
-        paused = await self.bot.queue.paused()
+        paused, holding = await self.bot.queue.paused(), holding_scopes(place.guild or "", place.channel)
         page = settings_page(
             Shown(
                 place=where(channel_scope(place.channel)),
@@ -134,7 +134,7 @@ class SettingsGroup(app_commands.Group):
                 rules=combined(layers),
                 table=self.bot.gate.table,
                 roles=tuple(str(role.id) for role in interaction.guild.roles) if interaction.guild else (),
-                paused=tuple(scope for scope in place.scopes if scope in paused),
+                paused=tuple(scope for scope in place.scopes if scope in paused and scope in holding),
             )
         )
         await interaction.followup.send(page, ephemeral=True)

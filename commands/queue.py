@@ -20,7 +20,7 @@ from bot.buttons import JOB, LastingButton, lasting_view
 from bot.client import Zoetrope
 from commands.line import Row, Spent, View, choice_text, page, spent, view
 from commands.standing import SHOWN, Standing, standing_text
-from jobs.errors import Refusal
+from jobs.errors import Facts, Refusal
 from jobs.queue import NoSuchJob
 from jobs.record import Job
 from jobs.texts import say
@@ -204,7 +204,14 @@ class Queue(Cog):
         answer = await self.bot.queue.cancel(job_id, person, moderator=moderates_job(interaction, job))
         mine = job.submission.requester.id == person
         whose = "Your" if mine else f"{job.submission.requester.name}'s"
-        return say(f"cancel_{answer}", {"whose": whose, "system": job.submission.recipe.steps[0].system})
+        facts: Facts = {"whose": whose, "system": job.submission.recipe.steps[0].system}
+        match answer:
+            case "cancelled":
+                return say("cancel_cancelled", facts)
+            case "stopping":
+                return say("cancel_stopping", facts)
+            case "ended":
+                return say("cancel_ended", facts)
 
     async def _cancel_mine(self, interaction: discord.Interaction) -> str:
         line, person = await self.bot.queue.line(), str(interaction.user.id)

@@ -141,11 +141,13 @@ def health(what: Annotated[str, typer.Argument(help="bot or worker")]) -> None:
 
 @app.command(hidden=True)
 def docs() -> None:
-    """Write docs/systems.md anew."""
+    """Write docs/systems.md, and the table in docs/monitoring.md, anew."""
+    from console import metrics_table
     from console.systems_page import PAGE, page
 
     PAGE.write_text(page(), "utf-8")
-    console.print(f"Wrote {PAGE}.")
+    metrics_table.PAGE.write_text(metrics_table.fresh(metrics_table.PAGE.read_text("utf-8")), "utf-8")
+    console.print(f"Wrote {PAGE} and {metrics_table.PAGE}.")
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ async def run_demo(picture: Path | None, system: str | None, out: Path, console:
                 "ZOETROPE_STORE__URL": str(folder / "store"),
                 "ZOETROPE_MODELS__CACHE": str(folder / "cache"),
                 "ZOETROPE_LOG_LEVEL": "WARNING",
+                "ZOETROPE_METRICS__WORKER_PORT": "0",
             }
             worker = await processes.start("console", "worker", environment=environment)
             try:

@@ -11,7 +11,7 @@ from jobs.workers import Workers
 async def healthy(what: str, settings: Settings) -> bool:
     """Whether this host's bot or worker spoke lately."""
     try:
-        redis = await connect(settings.redis.url.get_secret_value() or DEFAULT_URL, retries=1)
+        redis = await connect(settings.redis.address or DEFAULT_URL, retries=1)
     except REDIS_AWAY:
         return False
     try:

@@ -7,6 +7,7 @@ from bot.settings import DiscordSettings
 from inference.settings import ModelSettings, SystemSettings, WorkerSettings
 from jobs.policy import TermsSettings
 from jobs.settings import LimitSettings, RedisSettings, StoreSettings, forbid_unknown_tables, read_config
+from jobs.watch import MetricsSettings
 
 TABLES = (
     DiscordSettings,
@@ -16,6 +17,7 @@ TABLES = (
     WorkerSettings,
     LimitSettings,
     TermsSettings,
+    MetricsSettings,
     SystemSettings,
 )
 
@@ -31,6 +33,7 @@ class Settings:
     worker: WorkerSettings
     limits: LimitSettings
     terms: TermsSettings
+    metrics: MetricsSettings
     systems: SystemSettings
 
     @classmethod
@@ -50,5 +53,6 @@ class Settings:
             WorkerSettings.read(config),
             LimitSettings.read(config),
             TermsSettings.read(config),
+            MetricsSettings.read(config),
             SystemSettings.read(config),
         )

@@ -12,6 +12,8 @@ import aiohttp
 import discord
 
 from bot.client import Zoetrope, wants_message_content
+from bot.health import watch_of
+from bot.meters import Meters
 from commands import COGS
 from console.exits import CANNOT_START
 from console.processes import END_SECONDS, gpu_count, keep_running, without_token
@@ -19,6 +21,7 @@ from console.redis_server import embedded_redis
 from console.settings import Settings
 from jobs.queue import DEFAULT_URL, JobQueue, connect
 from jobs.retention import Retention
+from jobs.watch import HIGHEST_PORT, new_registry, served
 from media.store import MediaStore
 from media.sweep import Sweeper
 
@@ -56,7 +59,7 @@ async def run_bot(settings: Settings) -> None:
     token = settings.discord.token.get_secret_value()
     if not token:
         raise CannotStart("There is no token. Set DISCORD_TOKEN; README says where to get one.")
-    url = settings.redis.url.get_secret_value() or DEFAULT_URL
+    url = settings.redis.address or DEFAULT_URL
     try:
         redis = await connect(url)
     except Exception as error:
@@ -73,9 +76,9 @@ async def run_bot(settings: Settings) -> None:
         sweeper = Sweeper(Retention(redis), store, settings.store.keep_days * 86_400)
         bot = Zoetrope(
             settings.discord, settings.limits, settings.terms, redis, queue, store, sweeper, COGS,
-            message_content=message_content,
+            Meters(new_registry()), message_content=message_content,
         )  # fmt: skip
-        async with bot:
+        async with bot, served(watch_of(bot), settings.metrics.host, settings.metrics.bot_port, key="bot_port"):
             await _until_told(bot.start(token))
     except discord.LoginFailure:
         raise CannotStart("Discord does not take the token. Copy it again from the developer portal.") from None
@@ -120,7 +123,7 @@ async def run_everything(settings: Settings) -> int:
         finish = settings.worker.stop_seconds + END_SECONDS
         workers = [
             keep_running("console", ["worker"], one, end_seconds=finish)
-            for one in worker_environments(without_token(environment))
+            for one in worker_environments(without_token(environment), settings.metrics.worker_port)
         ]
         return await _until_told(_first_to_give_up(bot, *workers)) or 0
 
@@ -137,10 +140,22 @@ async def _first_to_give_up(*processes: Coroutine[Any, Any, int]) -> int:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def worker_environments(environment: dict[str, str]) -> list[dict[str, str]]:
-    """One environment for each worker: each sees its own GPU alone, as device 0."""
+def worker_environments(environment: dict[str, str], port: int) -> list[dict[str, str]]:
+    """One environment for each worker: its own GPU alone is seen, as device 0, and its own port, from `port` on."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(index) for index in range(gpu_count())]
     if gpu_count() < 2:
         return [environment]
-    return [{**environment, "CUDA_VISIBLE_DEVICES": name.strip()} for name in names]
+    return [
+        {
+            **environment,
+            "CUDA_VISIBLE_DEVICES": name.strip(),
+            "ZOETROPE_METRICS__WORKER_PORT": str(_port(port, index)),
+        }
+        for index, name in enumerate(names)
+    ]
+
+
+def _port(first: int, index: int) -> int:
+    """The pages of the worker at `index`; 0, none, where there are to be none or no port is left."""
+    return first + index if first and first + index <= HIGHEST_PORT else 0

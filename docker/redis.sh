@@ -9,6 +9,13 @@ case $REDIS_PASSWORD in
         ;;
 esac
 
+# Users and TLS, where there is more than one machine: see docs/several-machines.md.
+more() {
+    for file in "${REDIS_MORE:-/zoetrope/redis.d}"/*.conf; do
+        if [ -f "$file" ]; then echo "include $file"; fi
+    done
+}
+
 # A job counts as accepted once Redis has said so: every write is on disk before that, and nothing is ever evicted.
 exec redis-server - <<SETTINGS
 port ${REDIS_PORT:-6379}
@@ -18,4 +25,5 @@ appendonly yes
 appendfsync always
 save ""
 maxmemory-policy noeviction
+$(more)
 SETTINGS

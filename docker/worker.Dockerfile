@@ -10,7 +10,9 @@ RUN apt-get update \
 RUN python -m venv /opt/zoetrope
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md ./
-RUN /opt/zoetrope/bin/pip install --no-cache-dir --constraint constraints.txt ".[worker]"
+# s3fs, where the store is a bucket.
+ARG EXTRA_PACKAGES=
+RUN /opt/zoetrope/bin/pip install --no-cache-dir --constraint constraints.txt ".[worker]" ${EXTRA_PACKAGES}
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/zoetrope /opt/zoetrope

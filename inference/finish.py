@@ -2,17 +2,23 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jobs.errors import Note
+from jobs.queue import REDIS_AWAY
 from jobs.record import REQUEST_BYTES, Job, ResultFile
 from jobs.retention import Retention
 from media.frames import FrameSpool
 from media.gif import encode_gif
 from media.store import MediaStore, digest_of_file
 from media.video import Encoded, encode_mp4
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
 
 
 class Finisher:
@@ -39,11 +45,20 @@ class Finisher:
             for kind in kinds:
                 path = Path(folder) / f"{_stem(job)}.{kind}"
                 encoded = await asyncio.to_thread(_encode, kind, spool, path, budget, _metadata(job))
-                await self.retention.hold(job.id, await asyncio.to_thread(digest_of_file, path))
+                await self._hold(job, await asyncio.to_thread(digest_of_file, path))
                 digest = await self.store.put_file(path)
                 files.append(_result(path.name, digest, encoded))
                 said += [note for note in encoded.notes if note not in said]
         return tuple(files), tuple(said)
+
+    async def _hold(self, job: Job, digest: str) -> None:
+        """Announce the file, however long Redis is away: what took half an hour to render is not given up for that."""
+        while True:
+            try:
+                return await self.retention.hold(job.id, digest)
+            except REDIS_AWAY as error:
+                log.warning("not stored yet: %s", error)
+                await asyncio.sleep(AGAIN_SECONDS)
 
 
 def _stem(job: Job) -> str:

@@ -22,6 +22,7 @@ from arq.worker import func
 from inference.finish import Finisher
 from inference.leaving import Leaving
 from inference.messages import Setup
+from inference.meters import Meters
 from inference.renderer import Renderer
 from inference.settings import ModelSettings, SystemSettings, WorkerSettings
 from inference.slot import GpuWorker
@@ -30,7 +31,8 @@ from inference.worker import RenderWorker
 from jobs.queue import DEFAULT_URL, REDIS_AWAY, RENDERS, JobQueue, connect, deserialize, serialize
 from jobs.retention import Retention
 from jobs.settings import LimitSettings, RedisSettings, StoreSettings, read_config
-from jobs.workers import Advert, Workers, kinds_of
+from jobs.watch import MetricsSettings, Watch, new_registry, redis_answers, served
+from jobs.workers import ADVERT_SECONDS, Advert, Workers, kinds_of
 from media.store import MediaStore
 from media.sweep import drop_copies
 
@@ -58,17 +60,20 @@ async def main() -> None:
     config = read_config()
     models, systems, ways = ModelSettings.read(config), SystemSettings.read(config), WorkerSettings.read(config)
     redis_settings, limits = RedisSettings.read(config), LimitSettings.read(config)
+    metrics = MetricsSettings.read(config)
     models.cache.mkdir(parents=True, exist_ok=True)
     _sweep(models.cache)
-    redis = await connect(redis_settings.url.get_secret_value() or DEFAULT_URL)
+    redis = await connect(redis_settings.address or DEFAULT_URL)
     queue = JobQueue(redis, lease_seconds=redis_settings.lease_seconds, attempts=limits.attempts)
     store = MediaStore(StoreSettings.read(config).url)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     setup = _setup(models, systems, preview_seconds=PREVIEW_SECONDS if ways.previews else None)
     renderer = Renderer(setup, models.cache)
     finisher = Finisher(store, Retention(redis), models.cache)
-    worker = RenderWorker(name, queue, store, renderer, finisher, limits, models.cache)
-    await Service(worker, redis, models, systems, Leaving(ways.stop_seconds)).run()
+    worker = RenderWorker(name, queue, store, renderer, finisher, limits, models.cache, Meters(new_registry()))
+    service = Service(worker, redis, models, systems, Leaving(ways.stop_seconds))
+    async with served(service.watch(), metrics.host, metrics.worker_port, key="worker_port"):
+        await service.run()
 
 
 def _sweep(cache: Path) -> None:
@@ -115,6 +120,29 @@ class Service:
         self.systems = systems
         self.leaving = leaving
         self.workers = Workers(redis)
+        self._advertised_at: float | None = None
+
+    def watch(self) -> Watch:
+        """The worker's pages."""
+        checks = {
+            "redis": redis_answers(self.redis),
+            "renderer": self._renderer_starts,
+            "advert": self._advert_is_fresh,
+        }
+        return Watch(self.worker.meters.registry, checks, [self._look_at_device])
+
+    async def _renderer_starts(self) -> str | None:
+        failed = self.worker.failed_starts
+        return f"it did not start, {failed} times in a row" if failed else None
+
+    async def _advert_is_fresh(self) -> str | None:
+        if self._advertised_at is None:
+            return "nobody was told yet that this worker is here"
+        silent = time.monotonic() - self._advertised_at
+        return f"the others last heard of this worker {silent:.0f} s ago" if silent > ADVERT_SECONDS else None
+
+    async def _look_at_device(self) -> None:
+        self.worker.meters.device(self.worker.renderer, busy=bool(self.worker.rendering))
 
     async def run(self) -> None:
         """Advertise, reconcile and consume until told to stop; then finish what is in hand, and say goodbye.
@@ -217,6 +245,7 @@ class Service:
                 leaving=self.leaving.asked.is_set(),
             )
         )
+        self._advertised_at = time.monotonic()
 
     async def _drop_copies(self) -> None:
         await drop_copies(Retention(self.redis), self.models.cache)

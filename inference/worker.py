@@ -13,6 +13,7 @@ from arq.worker import Retry
 from inference.attempt import RENEW_SECONDS, Attempt
 from inference.finish import Finisher
 from inference.messages import Order, Step
+from inference.meters import Meters
 from inference.renderer import (
     CannotBeRendered,
     RenderBroke,
@@ -57,6 +58,7 @@ class RenderWorker:
         finisher: Finisher,
         limits: LimitSettings,
         cache: Path,
+        meters: Meters,
     ) -> None:
         self.name = name
         self.queue = queue
@@ -65,6 +67,7 @@ class RenderWorker:
         self.finisher = finisher
         self.limits = limits
         self.cache = cache
+        self.meters = meters
         self.slot = Slot()
         self.kinds: frozenset[str] = frozenset()
         """What this worker can render: systems, and `system/checkpoint` for each checkpoint that is installed."""
@@ -114,24 +117,30 @@ class RenderWorker:
         attempt = Attempt(self.queue, job, lease)
         keeper = asyncio.create_task(attempt.keep())
         log.info("attempt %d on %s", job.attempts, job.submission.recipe.steps[0].system)
+        self.meters.begins(job, lease.fence)
         try:
             outcome = await self._outcome(attempt)
             await self._settle(lease, outcome)
             log.info("%s", outcome.kind)
+            self.meters.settled(job, outcome)
             await self._look_back(attempt, outcome)
         except LeaseLost:
             log.warning("the lease was lost; another attempt has the job")
+            self.meters.ends(job, "lease_lost")
             raise Retry from None
         except RendererDidNotStart as error:
             log.error("%s; the job goes back into the line, untried", error)
+            self.meters.ends(job, "renderer_did_not_start")
             await self.queue.release(lease, free=True)
             self.failed_starts += 1
             if self.failed_starts >= STARTS:
                 self.broken.set()
             raise Retry from None
         except RendererDied as error:
+            self.meters.ends(job, "renderer_died")
             await self._try_again(attempt, error)
         except asyncio.CancelledError:
+            self.meters.ends(job, "given_back")
             await self.queue.release(lease, free=True)
             raise
         finally:

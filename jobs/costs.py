@@ -86,9 +86,11 @@ class Learnt(Value):
     def learn_around(self, kind: str, loading_ms: float, beside_ms: float) -> "Learnt":
         """What is known after one more job's loading, and its time beside device and loading."""
         loading = dict(self.loading_ms)
-        if loading_ms > 0:
+        if 0 < loading_ms < math.inf:
             loading[kind] = _next_load(loading.get(kind, 0.0), loading_ms)
-        beside = max(0.0, beside_ms)
+        if not 0 <= beside_ms < math.inf:
+            return self.model_copy(update={"loading_ms": loading})
+        beside = beside_ms
         if self.samples > 1:
             beside = self.beside_ms + (min(beside, 4 * self.beside_ms + 1_000) - self.beside_ms) * 0.15
         return self.model_copy(update={"loading_ms": loading, "beside_ms": beside})
@@ -162,6 +164,8 @@ class Costs:
 
     async def learn(self, job: Job, rendered: Rendered, device_name: str = "") -> None:
         """Take in what a finished job has cost. Call it once, after the job was settled."""
+        if rendered.gpu_ms <= 0:  # not measured: nor is it known then what was beside
+            return
         recipe = job.submission.recipe
         request = recipe.steps[0]
         work = request.work(recipe.sources)

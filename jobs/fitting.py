@@ -4,18 +4,20 @@
 
 Weighted least squares over relative errors, with a Gaussian prior on the three rates. Newer renders count more, so the
 fit follows a new driver; renders far from the rest count little (Cauchy weights), so a stutter does not move it; rates
-are never negative. What `device` says is how much slower or faster than usual one kind of card is.
+are never negative. What `device` says is how much slower or faster than usual one kind of card is. A card that has
+become another speed (a driver, a game beside it) counts as another card from then on: it need not outvote its past.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import fmean, median
 from typing import NamedTuple
 
 from jobs.requests.base import Rates, Work
 
 FORGETTING = 0.97
 """What a render still counts when one more was seen: the last 33 or so matter."""
-PRIOR_WEIGHT = 0.04
+PRIOR_WEIGHT = 0.01
 """The prior's shape (which share the steps have, say) counts as so many renders."""
 DEVICE_WEIGHT = 0.5
 """A card is taken for a usual one with the weight of so many renders."""
@@ -25,6 +27,13 @@ ROUNDS = 6
 SWEEPS = 60
 LARGEST_CHANGE = 100.0
 """No rate grows beyond so many times what the prior's shape makes it."""
+RECENT = (5, 8, 12, 18, 27, 40, 60)
+"""After so many renders at another speed it is looked whether they are a device's new speed; fewer are a stutter."""
+ANOTHER_SPEED = math.log(1.25)
+CLEAR = 3.0
+"""Two speeds are two if they lie so many times farther apart than renders of either do."""
+BEFORE = "\nbefore"
+"""After a device's name: as it was before its speed changed."""
 
 
 class Render(NamedTuple):
@@ -54,6 +63,12 @@ def fit(renders: Sequence[Render], prior: Rates) -> Fit:
     """The rates that fit these renders, oldest first; the prior where there is none."""
     if not renders:
         return Fit(prior, {})
+    found = _fit(renders, prior)
+    eras = _eras(renders, found.rates)
+    return found if eras == list(renders) else _today(_fit(eras, prior), eras)
+
+
+def _fit(renders: Sequence[Render], prior: Rates) -> Fit:
     ages = [FORGETTING**age for age in range(len(renders) - 1, -1, -1)]
     # The whole of the prior may be wrong by any factor (another card), and one render tells most of it.
     usual = math.exp(_median([math.log(each.ms / prior.ms(each.work)) for each in renders], ages))
@@ -66,6 +81,40 @@ def fit(renders: Sequence[Render], prior: Rates) -> Fit:
         weights = [age / (1 + (miss / (2 * spread)) ** 2) for age, miss in zip(ages, misses, strict=True)]
         rates = _rates(renders, weights, base, lambda each, now=rates, by=devices: (by[each.device], now))
     return Fit(rates, devices)
+
+
+def _eras(renders: Sequence[Render], rates: Rates) -> list[Render]:
+    """The same renders; those of a device from before its speed changed as another device's."""
+    eras = list(renders)
+    for device in {each.device for each in renders}:
+        places = [place for place, each in enumerate(renders) if each.device == device]
+        recent = _recent([math.log(renders[place].ms / rates.ms(renders[place].work)) for place in places])
+        for place in places[: len(places) - recent] if recent else ():
+            eras[place] = renders[place]._replace(device=device + BEFORE)
+    return eras
+
+
+def _recent(misses: Sequence[float]) -> int:
+    """How many of the newest renders were made at another speed than those before them; 0 where it is one speed."""
+    apart, scatter, recent = 0.0, math.inf, 0
+    for count in RECENT:
+        if count >= len(misses):
+            break
+        before, after = misses[:-count], misses[-count:]
+        middles = median(before), median(after)
+        off = fmean([*(abs(miss - middles[0]) for miss in before), *(abs(miss - middles[1]) for miss in after)])
+        if off < scatter:
+            apart, scatter, recent = abs(middles[1] - middles[0]), off, count
+    return recent if apart > max(ANOTHER_SPEED, CLEAR * scatter) else 0
+
+
+def _today(fitted: Fit, eras: Sequence[Render]) -> Fit:
+    """Without what was before: the rates say what is usual now."""
+    now = {device: factor for device, factor in fitted.devices.items() if not device.endswith(BEFORE)}
+    counts = {device: sum(each.device == device for each in eras) for device in now}
+    usual = math.exp(sum(math.log(now[device]) * counts[device] for device in now) / sum(counts.values()))
+    rates = Rates(*(rate * usual for rate in _tuple(fitted.rates)))
+    return Fit(rates, {device: factor / usual for device, factor in now.items()})
 
 
 def _median(values: Sequence[float], weights: Sequence[float]) -> float:

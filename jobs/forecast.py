@@ -202,7 +202,7 @@ class _Play:
     def unserved(self) -> dict[str, Expected]:
         """Who was not reached: held, without a worker, or beyond the cut-off."""
         told: dict[str, Expected] = {}
-        last_ms = max((place.starts_ms for place in self.places.values()), default=self.now_ms)
+        last_ms = max([self.now_ms, *(place.starts_ms for place in self.places.values())])
         waiting = (job for job in self.waiting if job.id not in self.places)
         for ahead, job in enumerate(waiting, self._ahead):
             if job.held:

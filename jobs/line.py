@@ -77,6 +77,29 @@ class Line:
     running: tuple[Running, ...]
 
 
+@dataclass(frozen=True)
+class Depth:
+    """How many jobs are open, by where they stand."""
+
+    waiting: int
+    held: int
+    """Waiting, and held by a pause."""
+    running: int
+    ended: int
+    """Their channel has not heard of it yet."""
+
+
+async def read_depth(redis: ArqRedis) -> Depth:
+    """How deep the line is: four counts, however long it is."""
+    async with cast(Any, redis).pipeline(transaction=True) as pipe:
+        pipe.hlen("zoetrope:waiting")  # those that are held stand in it too
+        pipe.scard("zoetrope:held")
+        pipe.zcard("zoetrope:running")
+        pipe.scard("zoetrope:ended")
+        waiting, held, running, ended = await pipe.execute()
+    return Depth(waiting - held, held, running, ended)
+
+
 async def read_line(redis: ArqRedis) -> Line:
     """The line as it is in Redis. Its parts are read a moment apart: enough to look at, not to decide by."""
     plain = cast(Any, redis)

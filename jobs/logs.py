@@ -67,5 +67,6 @@ def log_to_stderr(process: str, *, level: int = logging.INFO) -> None:
         handler.setFormatter(_Line(f"%(asctime)s %(levelname)-7s {process} [%(job)s] %(name)s: %(message)s"))
     logging.getLogger("discord.client").addFilter(lambda record: "voice will NOT" not in record.getMessage())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)  # they would go to standard error in a form of their own
     for room in ("bot", "commands", "console", "inference", "jobs", "media"):
         logging.getLogger(room).setLevel(level)

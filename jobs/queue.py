@@ -4,6 +4,7 @@ The record is the truth. Every change of state is one Lua script (`jobs/lua/`), 
 writes, by its fencing token; the same script writes arq's keys, so no crash leaves a half state. arq carries only ids.
 """
 
+import asyncio
 import json
 import logging
 import math
@@ -14,9 +15,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, cast
 
-from arq.connections import ArqRedis, create_pool
-from arq.connections import RedisSettings as ArqSettings
+from arq.connections import ArqRedis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisSilent
 
 from jobs.errors import Note, Refusal, new_incident
 from jobs.line import Line, read_line
@@ -34,8 +35,9 @@ DEFAULT_URL = "redis://localhost:6379/0"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 LOOKED_AT = 200
 """Jobs that one look of `reconcile` takes in turn."""
-CLOCK_SKEW_MS = 60_000
-"""Redis' own clock decides whether a lease ran out; this process' clock only chooses whom to ask about."""
+ANSWER_SECONDS = 5.0
+"""A server that says nothing for so long is away. Where a line is cut, TCP alone would wait a quarter of an hour."""
+CONNECT_SECONDS = 2.0
 REDIS_AWAY = (RedisError, OSError, TimeoutError)
 """What a call raises while the server cannot be reached."""
 
@@ -50,6 +52,12 @@ class TooMuchToday(Refusal):
     """This person's GPU seconds of the day do not suffice for one more such job."""
 
     code = "too_much_today"
+
+
+class TooMuchForADay(Refusal):
+    """One such job needs more GPU seconds than this person has in a whole day."""
+
+    code = "too_much_for_a_day"
 
 
 class NotYours(Refusal):
@@ -83,14 +91,37 @@ def today_ms() -> int:
     return round(time.time() * 1000) // DAY_MS * DAY_MS
 
 
-async def connect(url: str, *, retries: int = 20) -> ArqRedis:
-    """A pool for `redis://`, `rediss://` or `unix://`, waiting up to `retries` seconds for the server to answer."""
-    settings = ArqSettings.from_dsn(url)
-    settings.conn_retries, settings.conn_retry_delay = retries, 1
-    settings.max_connections = 1000
-    return await create_pool(
-        settings, job_serializer=serialize, job_deserializer=deserialize, default_queue_name=RENDERS
+def client_of(url: str) -> ArqRedis:
+    """A pool for `redis://`, `rediss://` or `unix://`, not connected yet.
+
+    No call on it waits for ever, and a `rediss://` server must hold a certificate for the host that the URL names.
+
+    Raises:
+        ValueError: it is no Redis URL.
+    """
+    options: dict[str, Any] = {"ssl_check_hostname": True} if url.startswith("rediss:") else {}
+    redis = ArqRedis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=CONNECT_SECONDS, max_connections=1000, **options
     )
+    redis.job_serializer, redis.job_deserializer, redis.default_queue_name = serialize, deserialize, RENDERS
+    return redis
+
+
+async def connect(url: str, *, retries: int = 20) -> ArqRedis:
+    """The same, once the server answers; it is given `retries` seconds."""
+    redis = client_of(url)
+    for left in range(retries, -1, -1):
+        try:
+            await cast(Any, redis).ping()
+        except REDIS_AWAY as error:
+            if not left:
+                await redis.aclose()
+                raise
+            log.warning("Redis does not answer yet: %s", error)
+            await asyncio.sleep(1)
+        else:
+            break
+    return redis
 
 
 @cache
@@ -133,7 +164,7 @@ class JobQueue:
         """Accept a job into the line, on its terms. Doing it twice is doing it once: the id is the interaction's.
 
         Raises:
-            TooManyJobs, TooMuchToday: the person has reached a limit of their terms.
+            TooManyJobs, TooMuchToday, TooMuchForADay: the person has reached a limit of their terms.
         """
         terms, began_ms = submission.terms, today_ms()
         answer = await self._run(
@@ -144,6 +175,9 @@ class JobQueue:
         match [part.decode() for part in answer]:
             case ["many"]:
                 raise TooManyJobs(most=terms.waiting)
+            case ["much", *_] if submission.estimate_ms > terms.gpu_seconds_per_day * 1000:
+                needed, limit = math.ceil(submission.estimate_ms / 1000), round(terms.gpu_seconds_per_day)
+                raise TooMuchForADay(needed_seconds=needed, limit_seconds=limit)
             case ["much", used, opened]:
                 raise TooMuchToday(
                     limit_seconds=round(terms.gpu_seconds_per_day),
@@ -336,19 +370,31 @@ class JobQueue:
 
     async def _to_look_at(self) -> list[str]:
         """Running jobs whose lease ran out, ended ones, what arq's set shows, and some of all the others."""
-        due = await self._plain.zrangebyscore("zoetrope:running", "-inf", round(time.time() * 1000) + CLOCK_SKEW_MS)
+        seconds, _ = await self._plain.time()  # leases run on Redis' own clock: this host's may be wrong
+        due = await self._plain.zrangebyscore("zoetrope:running", "-inf", (seconds + 1) * 1000)
         ended = await self._plain.smembers("zoetrope:ended")
         heads = await self._plain.zrange(RENDERS, 0, LOOKED_AT - 1)
         self._looked_to, others = await self._plain.sscan(OPEN, self._looked_to, count=LOOKED_AT)
         return sorted({member.decode() for member in (*due, *ended, *heads, *others)})
 
     async def changes(self) -> AsyncIterator[str]:
-        """Ids of jobs as their records change. May miss some while Redis is away: look at the records too."""
+        """Ids of jobs as their records change. May miss some while Redis is away: look at the records too.
+
+        Raises:
+            RedisError, OSError: the server is away, or has fallen silent.
+        """
         async with self._plain.pubsub() as pubsub:
             await pubsub.subscribe(CHANGED)
-            async for message in pubsub.listen():
-                if message["type"] == "message":
-                    yield message["data"].decode()
+            asked = False
+            while True:
+                heard = await pubsub.get_message(timeout=ANSWER_SECONDS)
+                if heard is None and asked:
+                    raise RedisSilent("Redis has fallen silent")
+                asked = heard is None
+                if heard is None:
+                    await pubsub.ping()  # a line on which nothing happens and one that is cut sound the same
+                elif heard["type"] == "message":
+                    yield heard["data"].decode()
 
     @property
     def _lease_ms(self) -> int:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from arq.connections import ArqRedis
-from pydantic import ValidationError
 
 from jobs.errors import Refusal
 from jobs.policy import EVERYWHERE, Layers, Place, Rules, Share
@@ -141,7 +140,7 @@ class Rulebook:
         """The changes, newest first."""
         changes: list[Change] = []
         for document in await self.redis.lrange(audit_key(guild), 0, most - 1):
-            with contextlib.suppress(ValidationError):  # another version's
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # another version's
                 changes.append(_change(document))
         return changes
 
@@ -199,7 +198,7 @@ def _document(value: Any) -> str:
 
 
 def _rules(fields: Mapping[bytes, bytes]) -> Rules:
-    """The stored settings; what this version cannot read (a system that is gone) is left out, and said in the log."""
+    """The stored settings; what this version cannot read is left out, and said in the log."""
     values: dict[str, Any] = {}
     shares: dict[str, dict[str, Any]] = {}
     for stored, document in fields.items():
@@ -216,4 +215,4 @@ def _rules(fields: Mapping[bytes, bytes]) -> Rules:
                 values[name] = value
         except ValueError as error:
             log.warning("a stored setting cannot be read: %s (%s)", name, error)
-    return Rules(**values, shares={who: Share(**share) for who, share in shares.items()})
+    return Rules(**{**values, "shares": {who: Share(**share) for who, share in shares.items()}})

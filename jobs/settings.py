@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -163,11 +163,18 @@ def _forbid_unknown_table_of(variable: str, headers: Iterable[str]) -> None:
         raise BadSettings(f"{variable} is set in the environment; did you mean {PREFIX}{header}__{key}?")
 
 
+REDIS_OPTIONS = {"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
+"""What a Redis address may carry after its `?`: redis-py knows more, none of it the owner's business."""
+
+
 class RedisSettings(Table, header="redis"):
     """Where the queue and the job records live."""
 
     url: SecretStr = Field(
         default=SecretStr(""), description="redis://, rediss:// or unix:// URL; empty: `make run` starts its own server"
+    )
+    ca: Path | None = Field(
+        default=None, description="certificate of the authority that signed the rediss:// server's own, as a PEM file"
     )
     data: Path = Field(default=Path("data/redis"), description="folder of the server that Zoetrope starts by itself")
     lease_seconds: int = Field(default=20, ge=2, le=20, description="a dead worker's job is free again after this long")
@@ -181,7 +188,19 @@ class RedisSettings(Table, header="redis"):
         if parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
             raise ValueError("after a Redis address's port stands / and the number of the database")
         _ = parts.port  # a ValueError where it is no number
+        if unknown := parse_qs(parts.query, keep_blank_values=True).keys() - REDIS_OPTIONS:
+            raise ValueError(
+                f"after a Redis address's ? may stand {', '.join(sorted(REDIS_OPTIONS))}, not {min(unknown)}"
+            )
         return url
+
+    @property
+    def address(self) -> str:
+        """The URL with the authority's certificate in it; empty where no server is configured."""
+        url = self.url.get_secret_value()
+        if self.ca is None or not url.startswith("rediss:"):
+            return url
+        return f"{url}{'&' if '?' in url else '?'}ssl_ca_certs={quote(str(self.ca.absolute()))}"
 
     keep_days: float = Field(default=7.0, gt=0, le=365, description="how long the record of a finished job is kept")
 

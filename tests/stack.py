@@ -113,6 +113,9 @@ class Stack:
             "ZOETROPE_MODELS__DIR": str(folder / "models"),
             "ZOETROPE_MODELS__CACHE": str(folder / "cache"),
             "ZOETROPE_MODELS__THREADS": "1",
+            "ZOETROPE_LIMITS__CONFIRM_GPU_SECONDS": "0",  # slow renders are what most tests ask for
+            "ZOETROPE_METRICS__BOT_PORT": "0",  # tests run side by side; those of the pages choose ports
+            "ZOETROPE_METRICS__WORKER_PORT": "0",
             "PYTHONUNBUFFERED": "1",
             "PYTHONWARNINGS": "default",
             **settings,

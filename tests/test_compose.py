@@ -28,6 +28,7 @@ from redis import Redis
 
 from console.redis_server import binary
 from inference.settings import WorkerSettings
+from jobs.watch import MetricsSettings
 from tests.declared import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +127,19 @@ def test_the_worker_keeps_its_models_and_has_time_to_stop() -> None:
     assert SERVICES["worker"]["environment"]["ZOETROPE_MODELS__DIR"] == "/models"
     grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace >= WorkerSettings.model_fields["stop_seconds"].default + 15, "it gives its jobs back in that time"
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_metrics_are_for_the_network_watch_alone(name: str) -> None:
+    """They answer inside the container's networks; the machine publishes no port."""
+    port = MetricsSettings.model_fields[f"{name}_port"].default
+
+    assert SERVICES[name]["environment"]["ZOETROPE_METRICS__HOST"] == "0.0.0.0"
+    assert SERVICES[name]["expose"] == [str(port)]
+    assert "ports" not in SERVICES[name]
+    assert "watch" in SERVICES[name]["networks"]
+    assert COMPOSE["networks"]["watch"]["internal"] is True
+    assert "watch" not in SERVICES["redis"]["networks"]
 
 
 def test_every_volume_is_declared_and_every_file_is_there() -> None:

@@ -153,8 +153,9 @@ def test_a_sentence_is_a_sentence_and_fits_a_message(code: str) -> None:
     facts = {name: 1 if form else "x" * 20 for name, form in asked_for(sentence).items()}
     said = say(code, facts)
 
-    assert re.search(r"[.!?]( \(\S+\))?$", said) or sentence.endswith("}"), "a fact may bring its own full stop"
-    assert said[0].isupper() or sentence[0] in "*`{"
+    ends = re.search(r"[.!?]( \(\S+\))?$", said) or sentence.endswith("}") or re.fullmatch(r"\*\*[^*]+:\*\*", said)
+    assert ends, "a fact may bring its own full stop, and a heading has none"
+    assert said[0].isupper() or not sentence[0].isalpha(), "a sign or a fact may stand before it"
     assert len(said) <= LONGEST
     assert said == " ".join(said.split()), "one line, single spaces"
     assert said.count("`") % 2 == 0

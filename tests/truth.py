@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from tests.discord_server import LocalDiscord
 
 SAMPLE_SECONDS = 0.25
 OVER = ("✅", "⚠️", "✖️")
+KINDS = ("stage", "place", "time", "over", "bar", "any")
+"""`any`: since when a message has not been true in all it says, whatever was false of it in turn."""
 
 
 @dataclass
@@ -46,7 +49,8 @@ class Lies:
 
     def note(self, job_id: str, now: float, kinds: set[str], text: str) -> None:
         """What is false of one message at this instant."""
-        for kind in ("stage", "place", "time", "over", "bar"):
+        kinds = kinds | {"any"} if kinds else kinds
+        for kind in KINDS:
             key = (job_id, kind)
             if kind not in kinds:
                 self.since.pop(key, None)
@@ -69,6 +73,7 @@ class Truth:
         self.slowest_sample = 0.0
         self.most_live = 0
         """The most open jobs that had a message at one instant."""
+        self.fewest_live = sys.maxsize
         self._seen_at: dict[tuple[str, str, int], float] = {}
 
     @contextlib.asynccontextmanager
@@ -89,7 +94,7 @@ class Truth:
     def report(self) -> str:
         """A line for each kind: the worst, and what was said then."""
         lines: list[str] = []
-        for kind in ("stage", "place", "time", "over", "bar"):
+        for kind in KINDS:
             found = {key: lasted for key, lasted in self.lies.worst.items() if key[1] == kind}
             worst = max(found, key=lambda key: found[key], default=None)
             said = repr(self.lies.said[worst]) if worst else ""
@@ -117,7 +122,7 @@ class Truth:
             live += record.state != "closed"
             text = messages[record.message].content
             self.lies.note(job_id, now, set(self._lies(job_id, text, record, ahead.get(job_id), now)), text)
-        self.most_live = max(self.most_live, live)
+        self.most_live, self.fewest_live = max(self.most_live, live), min(self.fewest_live, live)
 
     async def _records(self) -> dict[str, Record]:
         asked = list(self.asked)

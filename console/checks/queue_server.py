@@ -1,25 +1,30 @@
 """Redis: whether it answers, keeps what it is told, and throws nothing away."""
 
+import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
 from console.checks import Check
 from console.redis_server import RedisDidNotStart, embedded_redis
+from jobs.queue import CHANGED, OPEN, client_of
 from jobs.settings import RedisSettings
 
 OLDEST = 6
-SECONDS = 3.0
+MAY = (("EVALSHA", "0" * 40, "0"), ("SMEMBERS", OPEN), ("PUBLISH", CHANGED, ""), ("TIME",))
+"""What bot and worker must be allowed to do, for a start: nothing of it changes anything."""
 
 
 async def queue_server(settings: RedisSettings) -> list[Check]:
     """The configured server; where none is, the one that Zoetrope would start, tried in a scratch folder."""
-    url = settings.url.get_secret_value()
+    url = settings.address
+    if settings.ca is not None and not settings.ca.is_file():
+        advice = "Copy the authority's certificate there (never its key), or name another file."
+        return [Check("Redis", "fail", f"`redis.ca` names {settings.ca}, and there is no such file", advice)]
     if url:
         return await _server(url, address(url))
     try:
@@ -39,30 +44,77 @@ def address(url: str) -> str:
 
 async def _server(url: str, called: str) -> list[Check]:
     try:
-        client = cast(Any, Redis.from_url(url, socket_connect_timeout=SECONDS, socket_timeout=SECONDS))  # pyright: ignore[reportUnknownMemberType]
+        client = cast(Any, client_of(url))
     except ValueError:
         advice = "It reads redis://:password@host:6379/0, rediss://… or unix:///path."
         return [Check("Redis", "fail", "`redis.url` is not a Redis URL", advice)]
     try:
         said: Mapping[str, Any] = await client.info()
         return [
+            *await _forbidden(client, urlsplit(url).username or "default"),
             version_check(said, called),
             persistence_check(said, await _setting(client, "appendfsync")),
             eviction_check(said),
         ]
     except (RedisError, OSError) as error:
-        return [_away(error, called)]
+        return [_away(error, called, tls=url.startswith("rediss:"))]
     finally:
         await client.aclose()
 
 
-def _away(error: Exception, called: str) -> Check:
-    # redis-py wraps what the server says of the password while connecting.
-    if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
-        advice = "Put the server's password into `redis.url`: redis://:password@host:6379/0"
-        return Check("Redis", "fail", f"{called} asks for another password", advice)
+async def _forbidden(client: Any, user: str) -> list[Check]:
+    """What this user would need and may not."""
+    words: list[str] = []
+    for call in MAY:
+        try:
+            await client.execute_command(*call)
+        except NoPermissionError:
+            words.append(" ".join(call[:2] if call[0] != "EVALSHA" else call[:1]))
+        except NoScriptError:
+            pass  # it may run scripts; there is none under that name
+    if not words:
+        return []
+    advice = "Give the user what docker/redis/users.conf gives it; see docs/several-machines.md."
+    return [Check("Redis user", "fail", f"{user} may not {', '.join(words)}", advice)]
+
+
+def _away(error: Exception, called: str, *, tls: bool) -> Check:
+    causes = list(_chain(error))  # redis-py wraps what the server says while connecting
+    if any(isinstance(cause, AuthenticationError) for cause in causes):
+        advice = "Put user and password into `redis.url`, percent-encoded: redis://user:password@host:6379/0"
+        return Check("Redis", "fail", f"{called} asks for another user or password", advice)
+    if any(isinstance(cause, NoPermissionError) for cause in causes):
+        advice = "Give the user what docker/redis/users.conf gives it; see docs/several-machines.md."
+        return Check("Redis user", "fail", f"{called} forbids INFO to this user", advice)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return _untrusted(cause, called)
     advice = "Start it, or check `redis.url`; empty, `make run` starts a server of its own."
+    if tls:  # a plain port waits for the end of a line that TLS never sends
+        advice = "Start it, or check `redis.url`: a port without TLS, too, says nothing to rediss://."
+    elif any(isinstance(cause, ConnectionResetError) or "closed by server" in str(cause) for cause in causes):
+        advice = "If that port speaks TLS, `redis.url` must begin with rediss://."
     return Check("Redis", "fail", f"{called} does not answer ({type(error).__name__})", advice)
+
+
+def _untrusted(error: ssl.SSLError, called: str) -> Check:
+    """What is wrong with the server's TLS, as far as OpenSSL tells."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        found, advice = f"its certificate is not trusted: {error.verify_message}", "Set `redis.ca` to its authority's."
+        if error.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+            advice = "Put into `redis.url` a name that stands in the certificate, or sign one for this name."
+        elif error.verify_code in (9, 10):  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+            advice = "Sign a new one, if this machine's clock is right."
+    else:
+        found = f"TLS fails ({error.reason})"
+        advice = "Where the server asks for a certificate of ours, set `tls-auth-clients no` in its redis.conf."
+    return Check("Redis", "fail", f"{called}: {found}", advice)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 async def _setting(client: Any, name: str) -> str | None:

@@ -30,6 +30,9 @@ REAL = {
 """What bots are told by Discord's headers for messages; nowhere documented, and the same for years."""
 REAL_GLOBAL = Allowed(50, 1.0)
 """Documented; answers to interactions are not counted."""
+REAL_OLD = Allowed(3, 20.0)
+"""Edits in one channel of messages older than an hour. Discord names no number; this is what others met."""
+OLD_EDITS = 30046
 _GLOBAL = "global"
 
 
@@ -55,15 +58,16 @@ class Refused(NamedTuple):
     """Why a request is answered with 429."""
 
     retry_after: float
-    everywhere: bool
+    everywhere: bool = False
+    code: int | None = None
 
     def body(self) -> dict[str, str | float | bool]:
         """Discord's JSON."""
-        return {
-            "message": "You are being rate limited.",
-            "retry_after": self.retry_after,
-            "global": self.everywhere,
-        }
+        said = {"retry_after": self.retry_after, "global": self.everywhere}
+        if self.code == OLD_EDITS:
+            message = "Maximum number of edits to messages older than 1 hour reached. Try again later"
+            return {"message": message, "code": self.code, **said}
+        return {"message": "You are being rate limited.", **said}
 
 
 @dataclass
@@ -73,11 +77,12 @@ class Buckets:
     limits: dict[tuple[str, str], Allowed] = field(default_factory=dict[tuple[str, str], Allowed])
     """By method and path template."""
     everywhere: Allowed | None = None
+    old_edits: Allowed | None = None
     _windows: dict[str, Window] = field(default_factory=dict[str, Window])
 
     def real(self) -> None:
         """As Discord does it."""
-        self.limits, self.everywhere = dict(REAL), REAL_GLOBAL
+        self.limits, self.everywhere, self.old_edits = dict(REAL), REAL_GLOBAL, REAL_OLD
 
     def limit(self, method: str, template: str, requests: int, seconds: float) -> None:
         """One route's, in every channel."""
@@ -85,14 +90,15 @@ class Buckets:
 
     def clear(self) -> None:
         """No limits, and nothing counted."""
-        self.limits, self.everywhere, self._windows = {}, None, {}
+        self.limits, self.everywhere, self.old_edits, self._windows = {}, None, None, {}
 
     def take(
-        self, method: str, template: str, bucket: str, major: str, *, counts: bool
+        self, method: str, template: str, bucket: str, major: str, *, counts: bool, old: bool = False
     ) -> tuple[Headers, Refused | None]:
         """Count one request: the headers of its answer, and whether it is refused.
 
-        `bucket` is the route's public name, `major` the channel or webhook; `counts`: towards the global limit, too.
+        `bucket` is the route's public name, `major` the channel or webhook; `counts`: towards the global limit, too;
+        `old`: it edits a message older than an hour, whose own limit no header tells before it is reached.
         """
         now = time.monotonic()
         if counts and self.everywhere and (wait := self._window(_GLOBAL, self.everywhere).take(now)):
@@ -104,7 +110,9 @@ class Buckets:
         wait = window.take(now)
         headers = _headers(bucket, allowed, allowed.requests - window.used, window.ends - now)
         if wait:
-            return {**headers, **_refusal_headers(wait, "user")}, Refused(_up(wait), False)
+            return {**headers, **_refusal_headers(wait, "user")}, Refused(_up(wait))
+        if old and self.old_edits and (wait := self._window(f"old:{major}", self.old_edits).take(now)):
+            return {**headers, **_refusal_headers(wait, "user")}, Refused(_up(wait), code=OLD_EDITS)
         return headers, None
 
     def _window(self, name: str, allowed: Allowed) -> Window:

@@ -21,6 +21,7 @@ from tests.discord_server.posting import Upload
 from tests.discord_server.world import World
 
 PREFIX = "/api/v10"
+HOUR_SECONDS = 3600
 Handler = Callable[["Call"], Any]
 
 
@@ -115,7 +116,15 @@ class Rest:
         if route is None:
             return {}, None
         major = call.params.get("channel_id") or call.params.get("guild_id") or call.params.get("webhook_id") or ""
-        return self.buckets.take(route.method, route.template, route.bucket, major, counts=not route.open)
+        return self.buckets.take(
+            route.method, route.template, route.bucket, major, counts=not route.open, old=self._edits_old(call)
+        )
+
+    def _edits_old(self, call: Call) -> bool:
+        """Whether it edits a message older than an hour."""
+        channel = self.world.channels.get(int(call.params.get("channel_id") or 0))
+        message = channel and channel.messages.get(int(call.params.get("message_id") or 0))
+        return bool(call.method == "PATCH" and message and call.at - message.created_at > HOUR_SECONDS)
 
     async def _read(self, request: web.Request, call: Call) -> bool:
         """Fill in the body; False when the bot died while sending it, or it is no JSON."""

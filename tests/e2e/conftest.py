@@ -25,7 +25,8 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
     """The stack, with tiny checkpoints of every system, and a local Discord with the content intent switched on."""
     folder = tmp_path_factory.mktemp("stack")
     write_all(folder / "models")
-    async with LocalDiscord(message_content=True) as server, running(server, folder) as stack:
+    never_asked = {"ZOETROPE_LIMITS__CONFIRM_GPU_SECONDS": "0"}  # a tiny render is told to take minutes
+    async with LocalDiscord(message_content=True) as server, running(server, folder, settings=never_asked) as stack:
         yield stack
 
 

@@ -62,7 +62,7 @@ async def test_cancelling_while_queued_takes_the_job_out_of_the_line(room: Room)
     first = await start_long(room)
     await room.slash("parallax", image=room.picture(), **SHORT)
     second = room.server.bot_messages(room.channel)[1]
-    assert "1 ahead" in second.content
+    assert "next in line" in second.content
     pressed = await (await room.server.press(second, room.person, "Cancel")).answered()
 
     assert "Cancelled" in pressed.text

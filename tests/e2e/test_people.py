@@ -439,7 +439,7 @@ async def test_a_full_line_of_mine_is_said_when_i_say_yes(room: Room) -> None:
         await ask(room)
     pressed = await press(room, question, "Queue it")
 
-    assert "You already have 10 jobs" in pressed.text
+    assert "Your limit of open jobs (waiting or running) is 10" in pressed.text
     assert named(question) == ["Queue it", "Never mind"], "it may be pressed again when there is room"
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from jobs.aside import Aside
 from tests.discord_server import LocalDiscord
 from tests.discord_server.model import Attachment
 from tests.stack import Stack, running
@@ -94,14 +96,15 @@ async def test_a_torch_child_killed_once_is_replaced_and_the_clip_comes(server: 
     assert "attempt 2" in stack.worker.text()
 
 
-async def test_a_torch_child_killed_twice_ends_in_a_sentence_with_an_incident(
+@pytest.mark.timeout(150)
+async def test_a_torch_child_killed_three_times_ends_in_a_sentence_and_is_set_aside_for_the_owner(
     server: LocalDiscord, stack: Stack
 ) -> None:
     ann = server.user("ann")
     asked = await (
         await server.slash("svd", ann, image=picture(server), num_inference_steps=100, num_frames=50)
     ).answered()
-    for attempt in (1, 2):
+    for attempt in (1, 2, 3):
         await stack.worker.says(f"attempt {attempt} on")
         await rendering(stack)
         while not (progress := (await stack.queue.job(asked.id)).progress) or progress.stage != "denoising":
@@ -114,6 +117,8 @@ async def test_a_torch_child_killed_twice_ends_in_a_sentence_with_an_incident(
     assert told.pinged == [ann]
     assert stack.worker.lines(incident)
     assert server.clips() == []
+    [aside] = await Aside(stack.redis).all()
+    assert (aside.job_id, aside.system, aside.incident) == (asked.id, "svd", incident)
     await (await server.slash("parallax", ann, image=picture(server), seconds=0.5)).answered()
     await server.settled_clips(timeout=60)
 
@@ -130,11 +135,30 @@ async def test_a_killed_workers_job_starts_again_elsewhere(server: LocalDiscord,
     assert stack.bot.lines("reconciled: recovered") or stack.worker.lines("reconciled: recovered")
 
 
-async def test_a_worker_told_to_stop_gives_its_job_back_without_costing_a_try(
+async def test_a_worker_told_to_stop_finishes_what_it_has_and_takes_nothing_more(
+    server: LocalDiscord, stack: Stack
+) -> None:
+    ann = server.user("ann")
+    await (await server.slash("svd", ann, image=picture(server), **SLOW)).answered()
+    second = await (await server.slash("parallax", ann, image=picture(server), seconds=0.5)).answered()
+    await rendering(stack)
+    stack.worker.signal(signal.SIGTERM)
+    await stack.worker.ended(45)
+    waiting = await stack.queue.job(second.id)
+
+    assert (waiting.state, waiting.attempts) == ("waiting", 0)
+    assert len(await server.settled_clips(timeout=40)) == 1
+    await stack.worker.start()
+    await server.settled_clips(count=2, timeout=40)
+
+
+async def test_a_worker_told_to_stop_twice_gives_its_job_back_without_costing_a_try(
     server: LocalDiscord, stack: Stack
 ) -> None:
     asked = await (await server.slash("svd", server.user("ann"), image=picture(server), **SLOW)).answered()
     await rendering(stack)
+    stack.worker.signal(signal.SIGTERM)
+    await stack.worker.says("leaving")
     await stack.worker.stop()
     job = await stack.queue.job(asked.id)
     assert (job.state, job.attempts) == ("waiting", 0)
