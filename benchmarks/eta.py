@@ -396,7 +396,8 @@ def report(days: Sequence[Day]) -> str:
         [
             f"{len(days)} days, {len(ended)} clips; from asking to the clip: "
             f"median {waits[len(waits) // 2] / 1000:.0f} s, "
-            f"90 % within {waits[len(waits) * 9 // 10] / MINUTE:.0f} minutes; a forecast took {median(looks) * 1000:.1f} ms, at most {looks[-1] * 1000:.0f} ms",
+            f"90 % within {waits[len(waits) * 9 // 10] / MINUTE:.0f} minutes; "
+            f"a forecast took {median(looks) * 1000:.1f} ms, at most {looks[-1] * 1000:.0f} ms",
             "",
             "| said | clips | median error | 90th percentile |",
             "| --- | ---: | ---: | ---: |",

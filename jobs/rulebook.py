@@ -215,4 +215,4 @@ def _rules(fields: Mapping[bytes, bytes]) -> Rules:
                 values[name] = value
         except ValueError as error:
             log.warning("a stored setting cannot be read: %s (%s)", name, error)
-    return Rules(**{**values, "shares": {who: Share(**share) for who, share in shares.items()}})
+    return Rules.model_validate({**values, "shares": shares})

@@ -42,7 +42,8 @@ asyncio.run(main())
 
 def test_each_line_is_an_object_with_its_job_and_no_secret() -> None:
     environment = {**os.environ, "ZOETROPE_LOG_FORMAT": "json"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, cwd=ROOT)
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     said = {line["message"]: line for line in lines}
 

@@ -204,7 +204,7 @@ async def test_eleven_jobs_at_once_are_one_too_many(room: Room) -> None:
         await room.slash("parallax", image=room.picture(), **SHORT)
     refused = await room.slash("parallax", image=room.picture(), **SHORT)
 
-    assert "already have 10 jobs" in refused.text
+    assert "limit of open jobs" in refused.text
     assert refused.shown[0].ephemeral
     await (await room.server.press(room.status(), room.person, "Cancel")).answered()
     await room.clips(9, seconds=90)
