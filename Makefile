@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export IMAGE
 
-.PHONY: demo run test chaos check format tests clean help
+.PHONY: demo run test slow chaos check format tests clean help
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -14,7 +14,10 @@ demo: .venv/.installed  ## animate a sample picture, or IMAGE=photo.jpg, without
 run: .venv/.installed  ## everything on this machine; needs DISCORD_TOKEN
 	@$(BIN)/python -m console up
 
-test: check tests  ## format, lint, types, import walls, and the whole suite
+test: check tests  ## format, lint, types, import walls, and the suite but for what is slow
+
+slow: .venv/.installed  ## the tests that take long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 chaos: .venv/.installed  ## hundreds of jobs while everything that can die dies; ten minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
@@ -26,7 +29,7 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 
 tests: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 format: .venv/.installed  ## let ruff write what it can
 	$(BIN)/ruff format .

@@ -17,7 +17,7 @@ from tests.discord_server.model import Channel, Message
 from tests.discord_server.rest import Call
 from tests.stack import Stack, running
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 QUIET_SECONDS = 2.0
 """Nothing is edited within this: then nothing is edited at all."""
 _numbers = count(1)
@@ -75,6 +75,8 @@ class Place:
 @pytest_asyncio.fixture(loop_scope="module")
 async def place(shared: Stack) -> AsyncIterator[Place]:
     before = len(shared.server.violations)
+    for advert in await shared.redis.keys("zoetrope:worker:*"):
+        await shared.redis.delete(advert)  # the workers of the test before
     there = Place(shared, shared.server.add_channel(f"room-{next(_numbers)}"))
     yield there
     shared.server.faults.clear()
@@ -92,7 +94,7 @@ async def run_all(place: Place) -> None:
 async def test_a_bot_that_comes_back_reads_its_messages_and_edits_what_is_no_longer_so(place: Place) -> None:
     """No worker is there, so what the messages say stays true. One is made false behind the bot's back."""
     await place.asked(4)
-    await place.stack.until(lambda: all("no machine" in message.content for message in place.statuses()))
+    await place.stack.until(lambda: all("no machine" in message.content for message in place.statuses()), 45)
     await place.bot_dies()
     wrong = place.statuses()[3]
     wrong.content = "🎞️ **parallax** for somebody: rendering"

@@ -12,7 +12,7 @@ from tests.discord_server import LocalDiscord
 from tests.hosts.lines import Net, free_port, namespaces, no_namespaces, relays
 from tests.hosts.town import Town, picture, town
 
-LONG = {"num_inference_steps": 40, "num_frames": 4}
+LONG = {"num_inference_steps": 90, "num_frames": 8}
 """Some seconds of work on a CPU."""
 PROMISED_SECONDS = 30.0
 BACK_SECONDS = 15.0

@@ -15,6 +15,7 @@ from tests.discord_server.model import Attachment
 from tests.stack import Stack, running
 from tests.tiny_models import write_all
 
+pytestmark = pytest.mark.timeout(150)
 SLOW = {"num_inference_steps": 60, "num_frames": 8}
 
 
@@ -96,7 +97,7 @@ async def test_a_torch_child_killed_once_is_replaced_and_the_clip_comes(server: 
     assert "attempt 2" in stack.worker.text()
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.slow
 async def test_a_torch_child_killed_three_times_ends_in_a_sentence_and_is_set_aside_for_the_owner(
     server: LocalDiscord, stack: Stack
 ) -> None:
