@@ -104,14 +104,19 @@ class Board:
             await asyncio.wait_for(card.opened.wait(), seconds)
         return card.job.status_message
 
-    async def settle(self, job_id: str, link: str | None) -> None:
-        """The last edit: one line, no buttons. Returns when it is done, or given up; not to wait stops nothing."""
+    async def settle(self, job_id: str, link: str | None) -> bool:
+        """The last edit: one line, no buttons. True when it is done, False if given up; not to wait stops nothing."""
+        card = await self._last_words(job_id, link)
+        await card.settled.wait()
+        return card.done or card.job.status_message is None
+
+    async def _last_words(self, job_id: str, link: str | None) -> Card:
         job = await self.queue.job(job_id)
         card = self._cards.setdefault(job_id, Card(job))
         card.reads(job)
         card.end, card.tries = wording.settled(job, link), 0
         self._hurry.set()
-        await card.settled.wait()
+        return card
 
     async def listen(self) -> None:
         """Hear of changes for ever; the client starts it again when Redis was away."""
@@ -148,6 +153,16 @@ class Board:
         self._dirty.update(job_id for job_id, state in states.items() if known.get(job_id) is not state)
         self._dirty.update(job_id for job_id in known if job_id not in states)
         self.pace.forget_idle()
+        for job_id in await self.queue.owed_last_edits():
+            if job_id not in self._cards:
+                await self._make_good(job_id)
+
+    async def _make_good(self, job_id: str) -> None:
+        """A job that was closed while its message could not be edited, or whose bot died before it was."""
+        try:
+            await self._last_words(job_id, None)
+        except NoSuchJob:
+            await self.queue.paid_last_edit(job_id)
 
     async def _read_changed(self) -> None:
         """The records of jobs that changed; those that cannot be read now stay marked."""

@@ -154,9 +154,12 @@ class Delivery:
 
     async def _close(self, job: Job, message: discord.Message | None) -> None:
         """The status message first: once the job is closed nobody looks at it again."""
+        settled = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_SECONDS):
-                await self.board.settle(job.id, message.jump_url if message else None)
+                settled = await self.board.settle(job.id, message.jump_url if message else None)
+        if not settled:  # the board makes good for it, after a restart too
+            await self.queue.owe_last_edit(job.id)
         if await self.queue.close(job.id, str(message.id) if message else None):
             log.info("delivered as message %s", message.id if message else None)
             self.meters.delivered(job, told=message is not None)

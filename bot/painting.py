@@ -104,6 +104,8 @@ class Painter:
             log.info("status message not settled: %s", error)
             card.fails()
             card.done = final(error)
+        if card.done:
+            await self.queue.paid_last_edit(card.job.id)
 
     async def remember(self, cards: Collection[Card]) -> None:
         """What the messages of one channel say, as Discord has them: after a restart nobody else knows.

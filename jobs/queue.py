@@ -30,6 +30,7 @@ DELIVERIES = "zoetrope:deliveries"
 CHANGED = "zoetrope:changed"
 """Pub/sub channel: the id of every job whose record changed."""
 OPEN = "zoetrope:open"
+UNSETTLED = "zoetrope:unsettled"
 DEFAULT_URL = "redis://localhost:6379/0"
 """For a bot or a worker alone, where no URL is set."""
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -292,6 +293,19 @@ class JobQueue:
     async def open_jobs_of(self, person_id: str) -> int:
         """How many jobs of this person wait, run, or have an end that is not posted yet."""
         return int(await self._plain.scard(f"zoetrope:person:{person_id}"))
+
+    async def owe_last_edit(self, job_id: str) -> None:
+        """Remember that this job's status message still says what it said while the job was open."""
+        await self._plain.sadd(UNSETTLED, job_id)
+        await self._plain.expire(UNSETTLED, self.keep_seconds)
+
+    async def owed_last_edits(self) -> list[str]:
+        """Jobs whose status messages are to be brought to their end."""
+        return sorted(member.decode() for member in await self._plain.smembers(UNSETTLED))
+
+    async def paid_last_edit(self, job_id: str) -> None:
+        """That message says how it ended, or can never say it."""
+        await self._plain.srem(UNSETTLED, job_id)
 
     async def close(self, job_id: str, final_message: str | None) -> bool:
         """The channel has heard how it ended. True for the one caller that closed it."""

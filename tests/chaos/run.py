@@ -18,6 +18,8 @@ from tests.chaos.verdict import Verdict, judge
 
 DRAIN_SHARE = 0.35
 """Of the time, so much is kept for what is still open when the last one has asked."""
+SETTLED_SECONDS = 30.0
+"""Status messages whose last edit Discord did not take are made good within this time."""
 QUIET_SECONDS = 2.0
 """A message too many would come within this time."""
 
@@ -87,5 +89,6 @@ async def _rage(crowd: Crowd, saboteur: Saboteur, seconds: float) -> None:
 async def _drain(here: Town, crowd: Crowd, sight: Sight, seconds: float) -> None:
     """Wait until every accepted job was answered and closed, then a little for answers too many."""
     await here.until(lambda: not here.open and all(ask.job_id in sight.finals for ask in crowd.accepted), seconds)
+    await here.until(sight.nothing_stale, SETTLED_SECONDS)
     await asyncio.sleep(QUIET_SECONDS)
     await here.look()

@@ -55,6 +55,10 @@ class Sight:
         messages = self.server.world.messages()
         return [each for each in messages if each.author is bot and not each.deleted and not each.ephemeral]
 
+    def nothing_stale(self) -> bool:
+        """Whether no status message looks as if its job went on."""
+        return not any(message.buttons for messages in self.statuses.values() for message in messages)
+
     async def watch(self) -> None:
         """Keep looking, for ever."""
         while True:
