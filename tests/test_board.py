@@ -36,6 +36,9 @@ async def watch(folder: Path, *, messages: int, channels: int, newcomers_every: 
         assert sorted(statuses) == sorted(f"s{job_id}" for job_id in scene.crowd.asked), "one message each"
         assert scene.truth.samples > seconds, "it was not looked at often enough to say anything"
         assert len(scene.crowd.ended) > seconds / 5, "hardly anything happened"
+        said = [version.content for message in scene.server.world.messages() for version in message.edits]
+        for part in ("loading the model", "/12", "done in"):
+            assert any(part in text for text in said), f"no message ever said {part!r}"
         assert len(scene.crowd.asked) > messages
         return scene
 
