@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ from jobs.workers import Advert, Workers
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
     from prometheus_client import CollectorRegistry
+
+log = logging.getLogger(__name__)
 
 OUTCOMES = ("rendered", "failed", "cancelled")
 TIMEOUT, UNREACHABLE = "timeout", "unreachable"
@@ -128,7 +131,8 @@ class LineMeters:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 depth, adverts = await read_depth(self.redis), await self.online.online()
-        except REDIS_AWAY:
+        except REDIS_AWAY as error:
+            log.warning("the line cannot be shown: %s: %s", type(error).__name__, error)
             for gauge in (self.jobs, self.workers, self.system_workers):
                 gauge.clear()
             return

@@ -11,11 +11,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 
 from bot.meters import LineMeters
+from console.redis_server import binary
 from console.up import worker_environments
 from jobs.queue import JobQueue, connect
 from jobs.settings import BadSettings
 from jobs.watch import HIGHEST_PORT, MetricsSettings, Watch, new_registry, redis_answers, served
 from jobs.workers import Advert, Workers
+from tests.hosts.servers import composed, login, write_users
 from tests.queued import CLIP, submission
 from tests.redis_alone import RedisAlone, redis_alone
 from tests.scrape import fetch, free_port, health, read, scrape
@@ -131,6 +133,32 @@ async def test_neither_page_says_where_redis_is(server: RedisAlone, port: int) -
 
     assert str(server.socket) not in text + str(said)
     assert "redis.sock" not in text + str(said)
+
+
+async def test_the_bots_own_redis_user_may_look(tmp_path: Path) -> None:
+    """`docker/redis/users.conf` gives it no more than it needs; what a look is refused would just not be shown."""
+    write_users(tmp_path / "redis.d")
+    with composed(binary(), tmp_path) as port:
+        redis = await connect(f"redis://{login('zoetrope-bot')}@127.0.0.1:{port}/0", retries=0)
+        registry = CollectorRegistry()
+        await LineMeters(registry, redis, Workers(redis)).look()
+        assert await redis_answers(redis)() is None
+        await redis.aclose()
+
+    assert read(registry).all("zoetrope_jobs", "state") == dict.fromkeys(STATES, 0)
+
+
+async def test_what_redis_refuses_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_users(tmp_path / "redis.d")
+    with composed(binary(), tmp_path) as port:
+        redis = await connect(f"redis://{login('zoetrope-worker')}@127.0.0.1:{port}/0", retries=0)
+        registry = CollectorRegistry()
+        await LineMeters(registry, redis, Workers(redis)).look()
+        await redis.aclose()
+
+    assert read(registry).all("zoetrope_jobs", "state") == {}
+    assert "the line cannot be shown" in caplog.text
+    assert "permission" in caplog.text
 
 
 async def test_a_check_that_hangs_holds_nobody_up() -> None:
