@@ -95,10 +95,8 @@ class Board:
 
         Returns its id, or None where it could not be posted within `seconds`; the job goes on without.
         """
-        card = self._cards.get(job.id)
-        if card is None:
-            card = self._cards[job.id] = Card(job)
-            card.reads(job)
+        card = self._card(job)
+        card.reads(job)
         self._hurry.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(card.opened.wait(), seconds)
@@ -108,11 +106,16 @@ class Board:
         """The last edit: one line, no buttons. True when it is done, False if given up; not to wait stops nothing."""
         card = await self._last_words(job_id, link)
         await card.settled.wait()
-        return card.done or card.job.status_message is None
+        return card.done or (card.job.status_message is None and not card.unheard)
+
+    def _card(self, job: Job) -> Card:
+        """What is kept of a job's message. An earlier life of the bot may have posted one and died before it heard."""
+        unheard = job.status_message is None and job.submission.accepted_ms < self._begun_ms
+        return self._cards.setdefault(job.id, Card(job, unheard=unheard))
 
     async def _last_words(self, job_id: str, link: str | None) -> Card:
         job = await self.queue.job(job_id)
-        card = self._cards.setdefault(job_id, Card(job))
+        card = self._card(job)
         card.reads(job)
         card.end, card.tries = wording.settled(job, link), 0
         self._hurry.set()
@@ -160,7 +163,8 @@ class Board:
     async def _make_good(self, job_id: str) -> None:
         """A job that was closed while its message could not be edited, or whose bot died before it was."""
         try:
-            await self._last_words(job_id, None)
+            card = await self._last_words(job_id, None)
+            card.unheard = card.job.status_message is None
         except NoSuchJob:
             await self.queue.paid_last_edit(job_id)
 
@@ -181,7 +185,7 @@ class Board:
             self._drop(job_id)
             return
         if job.state is not State.CLOSED or job_id in self._cards:
-            self._cards.setdefault(job_id, Card(job)).reads(job)
+            self._card(job).reads(job)
 
     async def _remember(self) -> None:
         """After a restart: read what the messages say. Those that are not found are taken for stale."""
@@ -208,7 +212,7 @@ class Board:
         ]
         for wish in sorted(wishes):
             card = self._cards[wish.job_id]
-            if card.job.status_message is None:
+            if card.job.status_message is None and card.end is None:
                 self._post(card, leaves=3 if card.channel in ending else 1)
             else:
                 self._edit(card, wish.urgency)
@@ -231,7 +235,8 @@ class Board:
 
     def _last_wish(self, card: Card, now: float) -> Wish | None:
         """To be settled; what has been, what has no message, or is out of reach, is let go."""
-        if card.end is None or card.done or card.job.status_message is None or card.tries >= END_TRIES:
+        nothing = card.job.status_message is None and not card.unheard
+        if card.end is None or card.done or nothing or card.tries >= END_TRIES:
             self._drop(card.job.id)
             return None
         return None if now < card.not_before else Wish(Urgency.END, card.ended_at, 0, card.job.id)

@@ -44,6 +44,8 @@ class Card:
     """A request about it is under way."""
     lost: bool = False
     """The message or its channel is out of reach: no use in trying again."""
+    unheard: bool = False
+    """It may have been posted without our hearing of it: Discord's answer was lost, or the bot that asked has died."""
     tries: int = 0
     """Requests that failed in a row."""
     not_before: float = float("-inf")

@@ -56,10 +56,11 @@ class Painter:
             message = await self._send(job, wording.status(job, said) + wording.notes(job.submission.said))
         except UNREACHED as error:
             log.warning("no status message: %s", error)
+            card.unheard = not final(error)
             card.fails(for_ever=final(error))
             return
         kept = await self.queue.keep_status(job.id, str(message.id))
-        card.pictured = False
+        card.pictured = card.unheard = False
         card.says(said)
         card.reads(card.job.model_copy(update={"status_message": kept}))
 
@@ -96,7 +97,9 @@ class Painter:
             card.pictured, card.preview = preview is not None, preview.mark if preview else ""
 
     async def settle(self, card: Card, _: Claim) -> None:
-        """The last edit: one line, no buttons, no preview."""
+        """The last edit: one line, no buttons, no preview. A message of which nobody heard is looked for first."""
+        if card.job.status_message is None and not await self._look_for(card):
+            return
         try:
             await self._message(card).edit(content=card.end, view=None, attachments=[], allowed_mentions=NOBODY)
             card.done = True
@@ -106,6 +109,14 @@ class Painter:
             card.done = final(error)
         if card.done:
             await self.queue.paid_last_edit(card.job.id)
+
+    async def _look_for(self, card: Card) -> bool:
+        await self.remember([card])
+        if card.unheard:
+            card.fails()
+        elif card.job.status_message is None:
+            await self.queue.paid_last_edit(card.job.id)
+        return card.job.status_message is not None
 
     async def remember(self, cards: Collection[Card]) -> None:
         """What the messages of one channel say, as Discord has them: after a restart nobody else knows.
@@ -119,6 +130,8 @@ class Painter:
                 mark = next(iter(custom_ids(message) & lost.keys()), "")
                 if card := known.get(str(message.id)) or lost.pop(mark, None):
                     await self._found(card, message)
+            for card in cards:
+                card.unheard = False
         except UNREACHED as error:
             log.info("what status messages say is not remembered: %s", error)
 

@@ -198,6 +198,20 @@ async def test_a_last_edit_that_fails_for_a_moment_is_made_good(place: Place) ->
     assert fault.hits == 2
 
 
+async def test_a_message_whose_answer_was_lost_says_how_its_job_ended(place: Place) -> None:
+    """The job is over before the message would be posted again."""
+    place.crowd.seconds = 0.2
+    posts = f"/channels/{place.channel.id}/messages"
+    place.server.faults.add("POST", posts, status=None, after_effect=True)
+    async with place.crowd.at_work():
+        await place.crowd.ask()
+        await asyncio.wait_for(place.over(1), 30)
+    await place.stack.until(lambda: "done in" in place.statuses()[0].content, 20)
+
+    assert len(place.statuses()) == len(place.finals()) == 1
+    assert place.statuses()[0].buttons == []
+
+
 async def wait_until(predicate: Callable[[], object], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not predicate():

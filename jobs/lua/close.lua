@@ -7,6 +7,7 @@ redis.call('HSET', job_key(id), 'state', 'closed', 'final_message', message)
 redis.call('SREM', OPEN, id)
 redis.call('SREM', ENDED, id)
 redis.call('SREM', person_key(person), id)
+arq_drop(DELIVERIES, 'deliver-' .. id)  -- a bot that dies before arq tidies up would leave its mark
 redis.call('EXPIRE', job_key(id), media_closed(id, person, keep))
 announce(id)
 return 1
