@@ -86,10 +86,9 @@ async def served(workers: list[Worker], done: asyncio.Event, count: int) -> floa
     tasks = [asyncio.create_task(worker.async_run()) for worker in workers]
     await done.wait()
     took = time.perf_counter() - start
-    while any(not task.done() for task in tasks):  # redis-py may swallow a cancel that comes in the middle of an answer
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=0.2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     for worker in workers:
         await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
     return count / took

@@ -22,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisSilent
 from jobs.errors import Note, Refusal, new_incident
 from jobs.line import Line, read_line
 from jobs.record import Failed, Job, Lease, Outcome, Progress, Rendered, State, Submission, Taken
+from jobs.sockets import heed_cancels
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def client_of(url: str) -> ArqRedis:
     redis = ArqRedis.from_url(  # pyright: ignore[reportUnknownMemberType]
         url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=CONNECT_SECONDS, max_connections=1000, **options
     )
+    heed_cancels(redis.connection_pool)
     redis.job_serializer, redis.job_deserializer, redis.default_queue_name = serialize, deserialize, RENDERS
     return redis
 

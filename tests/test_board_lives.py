@@ -200,12 +200,11 @@ async def test_a_last_edit_that_fails_for_a_moment_is_made_good(place: Place) ->
 
 async def test_a_message_whose_answer_was_lost_says_how_its_job_ended(place: Place) -> None:
     """The job is over before the message would be posted again."""
-    place.crowd.seconds = 0.2
     posts = f"/channels/{place.channel.id}/messages"
-    place.server.faults.add("POST", posts, status=None, after_effect=True)
-    async with place.crowd.at_work():
-        await place.crowd.ask()
-        await asyncio.wait_for(place.over(1), 30)
+    place.server.faults.add("POST", posts, status=None, times=1, after_effect=True)
+    await place.crowd.ask()
+    await place.stack.until(place.statuses)
+    await run_all(place)
     await place.stack.until(lambda: "done in" in place.statuses()[0].content, 20)
 
     assert len(place.statuses()) == len(place.finals()) == 1

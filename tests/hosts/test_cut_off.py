@@ -62,9 +62,10 @@ async def cut_off(here: Town, server: LocalDiscord, *, early: bool) -> dict[str,
     lost.host.cut()
     await asyncio.wait_for(here.until_held(asked.id, other), PROMISED_SECONDS)
     took["started elsewhere after"] = time.monotonic() - cut
-    if not early:
+    if early:
+        await lost.says("not stored yet", seconds=60)  # it has rendered all of it, too
+    else:
         await server.settled_clips(timeout=60)
-    await lost.says("not stored yet", seconds=60)  # it has rendered all of it, too
     assert not lost.lines("lease was lost"), "it cannot know yet"
     mended = time.monotonic()
     lost.host.mend()
@@ -78,9 +79,10 @@ async def cut_off(here: Town, server: LocalDiscord, *, early: bool) -> dict[str,
     assert ended.attempts == 2
 
     other.host.cut()
+    wanted = time.monotonic()
     again = await (await server.slash("parallax", ann, image=picture(server), seconds=0.5)).answered()
     await asyncio.wait_for(here.until_held(again.id, lost), BACK_SECONDS)
-    took["took the next job after"] = time.monotonic() - mended
+    took["took the next job after"] = time.monotonic() - wanted
     clips = await server.settled_clips(count=2, timeout=30)
     other.host.mend()
 
