@@ -132,7 +132,7 @@ def slash_command(
     callback.__signature__ = inspect.Signature([first, *rest])  # type: ignore[attr-defined]
     callback.__annotations__ = {"interaction": discord.Interaction, **annotations}
     descriptions = {key: described(key, field) for key, field in fields.items()}
-    descriptions |= {key: text for key, (_, text) in extra.items()}
+    descriptions |= {key: text[:DESCRIPTION] for key, (_, text) in extra.items()}
     app_commands.describe(**descriptions)(callback)
     return app_commands.Command[Any, ..., None](
         name=name, description=description[:DESCRIPTION], callback=cast(Any, callback)

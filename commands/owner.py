@@ -184,7 +184,7 @@ class OwnerGroup(app_commands.Group):
                 owner=mine,
             )
         )
-        await interaction.followup.send(page, files=[_log(job) for job in aside[:MOST_LOGS]], ephemeral=True)
+        await interaction.followup.send(page, files=[_log(job) for job in aside if job.log][:MOST_LOGS], ephemeral=True)
 
 
 async def _answer(interaction: discord.Interaction, text: str) -> None:
