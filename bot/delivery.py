@@ -236,7 +236,8 @@ class Delivery:
             )
 
         fresh = await self.queue.job(job.id)  # its status message may have been posted meanwhile
-        answers = fresh.status_message if destination(job) == job.submission.channel else None
+        asked = job.submission.reply_to  # a clip may be there before its status message
+        answers = (fresh.status_message or asked) if destination(job) == job.submission.channel else None
         return await answering_if_possible(send, reference(job, answers) if answers else None)
 
     async def _otherwise(self, job: Job, error: discord.HTTPException) -> discord.Message | None:

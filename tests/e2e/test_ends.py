@@ -39,7 +39,7 @@ async def test_the_status_message_goes_from_queued_over_steps_to_done(room: Room
 
 
 async def test_the_clip_answers_the_status_message_and_pings_the_requester_alone(room: Room) -> None:
-    await room.slash("parallax", image=room.picture(), **SHORT)
+    await room.slash("svd", image=room.picture(), **SLOW)
     [clip] = await room.clips()
 
     assert clip.reference is room.status()

@@ -81,7 +81,7 @@ async def cut_off(here: Town, server: LocalDiscord, *, early: bool) -> dict[str,
     other.host.cut()
     wanted = time.monotonic()
     again = await (await server.slash("parallax", ann, image=picture(server), seconds=0.5)).answered()
-    await asyncio.wait_for(here.until_held(again.id, lost), BACK_SECONDS)
+    await lost.says(rf"\[{again.id}\] inference.worker: attempt 1 on", seconds=BACK_SECONDS)
     took["took the next job after"] = time.monotonic() - wanted
     clips = await server.settled_clips(count=2, timeout=30)
     other.host.mend()
