@@ -17,7 +17,7 @@ from tests.discord_server.model import Channel, Message
 from tests.discord_server.rest import Call
 from tests.stack import Stack, running
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 QUIET_SECONDS = 2.0
 """Nothing is edited within this: then nothing is edited at all."""
 _numbers = count(1)

@@ -15,7 +15,7 @@ from tests.discord_server.model import Attachment
 from tests.e2e.conftest import Room
 from tests.stack import Stack
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 LONG = {"num_inference_steps": 100, "num_frames": 50}
 """A render of tens of seconds on a CPU: a tiny checkpoint is usually done before the first preview is due."""

@@ -72,6 +72,7 @@ async def test_a_bot_killed_while_posting_posts_once(server: LocalDiscord, stack
     assert [clip.nonce for clip in await server.settled_clips(timeout=40)] == [asked.id]
 
 
+@pytest.mark.slow
 async def test_a_bot_killed_while_posting_and_away_for_long_still_posts_once(
     server: LocalDiscord, stack: Stack
 ) -> None:
@@ -153,6 +154,7 @@ async def test_a_worker_told_to_stop_finishes_what_it_has_and_takes_nothing_more
     await server.settled_clips(count=2, timeout=40)
 
 
+@pytest.mark.slow
 async def test_a_worker_told_to_stop_twice_gives_its_job_back_without_costing_a_try(
     server: LocalDiscord, stack: Stack
 ) -> None:
