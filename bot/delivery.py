@@ -81,9 +81,10 @@ class Delivery:
     def consumer(self, redis: ArqRedis) -> Worker:
         """arq's consumer of deliveries, to run inside the bot's loop."""
         return Worker(
-            [func(cast(Any, self.deliver), name="deliver", timeout=900, max_tries=10**6, keep_result=0)],
+            [func(cast(Any, self.deliver), name="deliver", timeout=900, max_tries=10**6)],
             queue_name=DELIVERIES,
             redis_pool=redis,
+            keep_result=0,
             handle_signals=False,
             max_jobs=8,
             poll_delay=POLL_SECONDS,

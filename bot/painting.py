@@ -52,6 +52,7 @@ class Painter:
         if job.status_message or job.state.ended:
             card.reads(job)
             return
+        card.unheard = True  # until it is written down: Discord may take it and Redis be gone by then
         try:
             message = await self._send(job, wording.status(job, said) + wording.notes(job.submission.said))
         except UNREACHED as error:

@@ -211,13 +211,13 @@ class Service:
             name="render",
             timeout=self.worker.limits.render_seconds * 2,
             max_tries=10**6,  # the record counts tries, not arq
-            keep_result=0,
         )
         return GpuWorker(
             [render],
             slot=self.worker.slot,
             take=self.worker.take,
             redis_pool=self.redis,
+            keep_result=0,
             queue_name=RENDERS,
             max_jobs=2,
             handle_signals=False,

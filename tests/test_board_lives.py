@@ -211,6 +211,24 @@ async def test_a_message_whose_answer_was_lost_says_how_its_job_ended(place: Pla
     assert place.statuses()[0].buttons == []
 
 
+async def test_a_message_that_redis_never_heard_of_says_how_its_job_ended(place: Place) -> None:
+    """Discord took it, then Redis was away for some seconds; the job is over before the message would be posted again."""
+
+    async def freeze() -> None:
+        await place.stack.redis.execute_command("CLIENT", "PAUSE", "5500", "WRITE")
+
+    place.crowd.seconds = 0.2
+    place.server.faults.before_reply("POST", f"/channels/{place.channel.id}/messages", freeze)
+    await place.crowd.ask()
+    await place.stack.until(lambda: place.stack.bot.lines("status message put off"), 20)
+    async with place.crowd.at_work():
+        await asyncio.wait_for(place.over(1), 30)
+    await place.stack.until(lambda: "done in" in place.statuses()[0].content, 20)
+
+    assert len(place.statuses()) == len(place.finals()) == 1
+    assert place.statuses()[0].buttons == []
+
+
 async def wait_until(predicate: Callable[[], object], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not predicate():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -46,20 +47,31 @@ def _say(result: Result) -> None:
 def main() -> int:
     """Run it; 0 where nobody has cause to complain."""
     arguments = _arguments()
-    with tempfile.TemporaryDirectory(prefix="zoetrope-chaos-") as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        if arguments.takeover:
-            takeover = asyncio.run(measure(folder, arguments.kills))
-            print(takeover.markdown())
-            if arguments.write:
-                write("takeover", takeover.markdown())
-            return 0 if takeover.good else 1
-        result = asyncio.run(run(_plan(arguments), folder))
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="zoetrope-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    good = _takeover(folder, arguments) if arguments.takeover else _chaos(folder, arguments)
+    if good and not arguments.keep:
+        shutil.rmtree(folder)
+    else:
+        print(f"Logs, records and files are left in {folder}")
+    return 0 if good else 1
+
+
+def _takeover(folder: Path, arguments: argparse.Namespace) -> bool:
+    takeover = asyncio.run(measure(folder, arguments.kills))
+    print(takeover.markdown())
+    if arguments.write:
+        write("takeover", takeover.markdown())
+    return takeover.good
+
+
+def _chaos(folder: Path, arguments: argparse.Namespace) -> bool:
+    result = asyncio.run(run(_plan(arguments), folder))
     _say(result)
-    if arguments.write and not result.verdict.complaints:
+    good = not result.verdict.complaints
+    if arguments.write and good:
         write("chaos", f"{result.table()}\n\n{result.summary()[0].upper()}{result.summary()[1:]}.")
-    return 1 if result.verdict.complaints else 0
+    return good
 
 
 if __name__ == "__main__":
