@@ -212,7 +212,7 @@ async def test_a_message_whose_answer_was_lost_says_how_its_job_ended(place: Pla
 
 
 async def test_a_message_that_redis_never_heard_of_says_how_its_job_ended(place: Place) -> None:
-    """Discord took it, then Redis was away for some seconds; the job is over before the message would be posted again."""
+    """Discord took it, then Redis was away; the job is over before the message would be posted again."""
 
     async def freeze() -> None:
         await place.stack.redis.execute_command("CLIENT", "PAUSE", "5500", "WRITE")
