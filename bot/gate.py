@@ -20,7 +20,7 @@ from jobs.policy import (
 )
 from jobs.recipe import Output, Source
 from jobs.record import Channel, Person, Submission
-from jobs.requests import REQUESTS, Request
+from jobs.requests import REQUESTS, Generation, Request
 from jobs.rulebook import Rulebook
 from jobs.terms import Terms
 from jobs.workers import Workers, best_system, kinds_of
@@ -173,7 +173,7 @@ class Gate:
         """The requester's share and limits here and now."""
         return self._terms(asked, await self.rules(place_of(asked.channel)))
 
-    async def best_system(self, asked: Asked) -> type[Request]:
+    async def best_system(self, asked: Asked) -> type[Generation]:
         """What `/animate` takes by itself: the best that is installed and allowed there.
 
         Raises:

@@ -14,7 +14,7 @@ from jobs.errors import Note, Refusal
 from jobs.queue import JobQueue, TooManyJobs
 from jobs.recipe import Output, Recipe, Source
 from jobs.record import Job, Submission
-from jobs.requests import BY_SYSTEM, Brief, Request
+from jobs.requests import GENERATIONS, Brief, Request
 from jobs.retention import Retention
 from jobs.settings import LimitSettings
 from media.limits import PictureLimits, declared_refusal
@@ -68,7 +68,7 @@ class Intake:
         Raises:
             Refusal: there is none, or the brief does not fit.
         """
-        kind = BY_SYSTEM[system] if system else await self.gate.best_system(asked)
+        kind = GENERATIONS[system] if system else await self.gate.best_system(asked)
         said = () if system else (Note(code="chosen_for_you", facts={"system": kind.name()}),)
         if brief.prompt and not kind.reads_prompt:
             said = (*said, Note(code="prompt_unread", facts={"system": kind.name()}))

@@ -18,7 +18,7 @@ from commands.pictures import NoPicture, pictures_in
 from jobs import logs
 from jobs.errors import Note, Refusal
 from jobs.recipe import Output
-from jobs.requests import BY_SYSTEM, REQUESTS, Brief, Request
+from jobs.requests import GENERATIONS, Brief, Generation, Request
 
 log = logging.getLogger(__name__)
 REFUSAL_SECONDS = 60
@@ -77,7 +77,7 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
     """
     words = words_of(text)
     values: dict[str, str] = {}
-    if words and words[0].lower() in BY_SYSTEM:
+    if words and words[0].lower() in GENERATIONS:
         system = words.pop(0).lower()
     while words:
         name = words.pop(0).lower()
@@ -89,8 +89,8 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
         while words and words[0].lower() not in _known(None) and name in ("prompt", "move", "easing"):
             value += " " + words.pop(0)
         if name == "system":
-            if value.lower() not in BY_SYSTEM:
-                raise UnknownOption(option=value[:50], known=", ".join(BY_SYSTEM))
+            if value.lower() not in GENERATIONS:
+                raise UnknownOption(option=value[:50], known=", ".join(GENERATIONS))
             system = value.lower()
         else:
             values[name] = value
@@ -99,12 +99,12 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
 
 def _known(system: str | None) -> set[str]:
     """Names that may be typed: the brief's, the output's, and the system's own (of all systems where none is named)."""
-    kinds = [BY_SYSTEM[system]] if system else REQUESTS
+    kinds = [GENERATIONS[system]] if system else GENERATIONS.values()
     fields = offered(Brief, Output, *kinds)
     return {"system", *(name for name, field in fields.items() if not attached(field))}
 
 
-def request_from(brief: Brief, values: dict[str, str], kind: type[Request]) -> Request:
+def request_from(brief: Brief, values: dict[str, str], kind: type[Generation]) -> Request:
     """The system's request: the brief translated, then the system's own options as typed.
 
     Raises:
@@ -157,7 +157,7 @@ class Mention(Cog):
             asked = await asked_in(self.bot, message, 0)
             choice = await self.bot.intake.choose(brief, _system_of(values), asked)
             system, said = choice.request.system, choice.said
-        kind = BY_SYSTEM[system]
+        kind = GENERATIONS[system]
         if brief.prompt and not kind.reads_prompt and not said:
             said = (Note("prompt_unread", {"system": system}),)
         request = request_from(brief, values, kind)
@@ -214,7 +214,7 @@ def _system_of(values: dict[str, Any]) -> str | None:
     """The one system that knows an option that was typed, where only one does: `move orbit` means parallax."""
     owners = {
         kind.name()
-        for kind in REQUESTS
+        for kind in GENERATIONS.values()
         for name in values
         if name in kind.model_fields and name not in Brief.model_fields and name not in Output.model_fields
     }

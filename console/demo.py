@@ -18,7 +18,7 @@ from jobs.errors import UserError
 from jobs.queue import JobQueue, connect
 from jobs.recipe import Output, Recipe, Source
 from jobs.record import Channel, Failed, Job, Person, Rendered, Submission
-from jobs.requests import BY_SYSTEM, Brief
+from jobs.requests import GENERATIONS, Brief
 from jobs.texts import say
 from jobs.workers import Workers, best_system
 from media.limits import PictureLimits
@@ -108,7 +108,7 @@ async def _submission(
         read = await asyncio.to_thread(read_picture, data, PictureLimits())
         source = Source(digest=await store.put(read.png), width=read.width, height=read.height)
         installed = await _first_advert(workers, worker)
-        kind = BY_SYSTEM.get(system) if system else best_system(installed)
+        kind = GENERATIONS.get(system) if system else best_system(installed)
         if kind is None or kind.name() not in installed:
             raise DemoFailed(f"{system} is not installed here. There is: {', '.join(installed)}.")
         request = kind.from_brief(Brief())

@@ -1,10 +1,12 @@
 """What is to be made, over which sources. It travels with the result, so that a clip can be made again."""
 
+from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.requests import AnyRequest
+from jobs.requests.base import SourceKind
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Format = Literal["mp4", "gif", "both"]
@@ -17,12 +19,20 @@ class Value(BaseModel):
 
 
 class Source(Value):
-    """One input, already checked and normalised, in the media store under its SHA-256."""
+    """One input, already checked, in the media store under its SHA-256.
+
+    A picture is normalised; a clip or a sound lies there as it came, and these are its facts once it is decoded.
+    """
 
     digest: Digest
-    kind: Literal["image"] = "image"
-    width: int = Field(ge=1, description="pixels")
-    height: int = Field(ge=1, description="pixels")
+    kind: SourceKind = "image"
+    width: int = Field(ge=0, description="pixels, as it is shown; 0 for a sound")
+    height: int = Field(ge=0, description="pixels, as it is shown; 0 for a sound")
+    num_frames: int = Field(default=1, ge=0, description="1 for a picture, 0 for a sound")
+    fps: Fraction = Field(default=Fraction(1), gt=0)
+    has_alpha: bool = False
+    has_sound: bool = False
+    seconds: float = Field(default=0.0, ge=0, description="of a sound")
 
 
 class Output(Value):

@@ -8,7 +8,7 @@ from typing import Any, cast
 from arq.connections import ArqRedis
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jobs.requests import REQUESTS, Request
+from jobs.requests import GENERATIONS, Generation
 
 ADVERT_SECONDS = 20
 """A worker that has not spoken for so long is not online."""
@@ -110,7 +110,7 @@ def _read(documents: Iterable[bytes | None]) -> list[Advert]:
     return adverts
 
 
-def best_system(installed: dict[str, tuple[str, ...]]) -> type[Request] | None:
+def best_system(installed: dict[str, tuple[str, ...]]) -> type[Generation] | None:
     """What `/animate` takes by itself: the installed system with the highest rank."""
-    candidates = [request for request in REQUESTS if request.name() in installed]
+    candidates = [generation for name, generation in GENERATIONS.items() if name in installed]
     return max(candidates, key=lambda request: request.front_door_rank, default=None)

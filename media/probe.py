@@ -72,6 +72,7 @@ class EncodedFootage:
     def __init__(self, path: Path, facts: VideoFacts) -> None:
         self._path = path
         self.width, self.height, self.count, self.fps = facts.width, facts.height, facts.frames, facts.fps
+        self.channels, self.sound = 3, None
 
     def __iter__(self) -> Iterator[Frame]:
         with av.open(str(self._path)) as container:

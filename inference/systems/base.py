@@ -9,11 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jobs.errors import Fact, Note
 from jobs.requests import Request
+from media.frames import Frame, FrameSpool, Sound
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +20,7 @@ if TYPE_CHECKING:
     from inference.residency import Residency
 
 R = TypeVar("R", bound=Request)
-Frame = NDArray[np.uint8]
-"""One frame, RGB, `[H, W, 3]`."""
+__all__ = ["Clip", "Frame", "Place", "Sources", "System", "Thrift", "Tick"]
 
 
 class Cancelled(Exception):
@@ -54,6 +51,9 @@ class Clip:
     num_frames: int
     fps: Fraction
     frames: Iterator[Frame]
+    channels: int = 3
+    """4: the frames carry straight alpha, RGBA."""
+    sound: Sound | None = None
     notes: tuple[Note, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
     """What the result line should name beside system, seed and seconds: `{"model": "svd-xt"}`."""
@@ -66,9 +66,21 @@ class Sources:
     images: Mapping[str, Image]
     """Normalised pictures: RGB, upright, no metadata."""
 
+    clips: Mapping[str, FrameSpool] = field(default_factory=dict[str, FrameSpool])
+    """Decoded clips, `PREVIOUS` among them: frames to be read in any order and as often as one likes."""
+    sounds: Mapping[str, Sound] = field(default_factory=dict[str, Sound])
+
     def image(self, name: str) -> Image:
         """The picture that a request's `ImageRef` names."""
         return self.images[name]
+
+    def clip(self, name: str) -> FrameSpool:
+        """The clip that a request's `ClipRef` names."""
+        return self.clips[name]
+
+    def sound(self, name: str) -> Sound:
+        """The sound that a request's `SoundRef` names."""
+        return self.sounds[name]
 
 
 @dataclass(frozen=True)

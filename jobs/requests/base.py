@@ -4,21 +4,60 @@ modal, validation, the stored recipe and the docs row are derived from it."""
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    from jobs.recipe import Source
-
 MAX_SEED = 2**32 - 1
+PREVIOUS = "previous"
+"""Instead of a source's name: the clip that the step before this one gave."""
+SourceKind = Literal["image", "clip", "sound"]
+
+
+class Shaped(Protocol):
+    """What is known of a source, or of the clip that a step gives, without looking at a pixel of it."""
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def height(self) -> int: ...  # noqa: D102
+    @property
+    def num_frames(self) -> int: ...  # noqa: D102
+    @property
+    def fps(self) -> Fraction: ...  # noqa: D102
+    @property
+    def has_alpha(self) -> bool: ...  # noqa: D102
+    @property
+    def has_sound(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A clip that is yet to be made."""
+
+    width: int
+    height: int
+    num_frames: int
+    fps: Fraction
+    has_alpha: bool = False
+    has_sound: bool = False
+
+    @classmethod
+    def of(cls, known: Shaped) -> Self:
+        """The same as a value that `dataclasses.replace` can change."""
+        return cls(known.width, known.height, known.num_frames, known.fps, known.has_alpha, known.has_sound)
+
+
+Sources = Mapping[str, Shaped]
+"""What a step may name: the recipe's sources, and `PREVIOUS`."""
 
 
 @dataclass(frozen=True)
 class Attached:
     """Marks a field that names one of the recipe's sources; in Discord it is an attachment option."""
 
-    kind: Literal["image"]
+    kind: SourceKind
 
 
 @dataclass(frozen=True)
@@ -70,6 +109,8 @@ def new_seed() -> int:
 
 
 ImageRef = Annotated[str, Attached("image")]
+ClipRef = Annotated[str, Attached("clip")]
+SoundRef = Annotated[str, Attached("sound")]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
@@ -94,15 +135,10 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reads_prompt: ClassVar[bool] = False
-    """Whether words in the brief mean anything to this system; said to the person when they do not."""
-    front_door_rank: ClassVar[int] = 0
-    """Among the systems that are installed, `/animate` takes the one with the highest rank."""
     prior: ClassVar[Rates] = Rates(per_step=200.0, per_frame=500.0, constant=1_000.0)
     """What it costs on a usual machine, until this installation's own renders have taught better."""
 
     system: str
-    seed: Seed = Field(default_factory=new_seed, description="the same seed gives the same clip; empty: a new one")
 
     @classmethod
     def name(cls) -> str:
@@ -119,20 +155,15 @@ class Request(BaseModel):
             if isinstance(mark, Attached)
         }
 
-    @classmethod
-    def from_brief(cls, brief: Brief) -> Self:
-        """This system's request for what was said at the front door. A subclass translates `motion` and `seconds`.
-
-        Raises:
-            Refusal: the brief asks for something this system cannot do.
-        """
-        raise NotImplementedError
-
-    def work(self, sources: Mapping[str, "Source"]) -> Work:
+    def work(self, sources: Sources) -> Work:
         """How much there is to do over these sources. A subclass must say.
 
         What the request leaves to the checkpoint is taken as the usual one's.
         """
+        raise NotImplementedError
+
+    def gives(self, sources: Sources) -> Shape:
+        """The clip that will come out, as far as it can be told before. A subclass must say."""
         raise NotImplementedError
 
     @property
@@ -142,8 +173,54 @@ class Request(BaseModel):
         return f"{self.name()}/{chosen}" if chosen else self.name()
 
     def again(self) -> Self:
+        """The same request once more: with a new seed, where it has one."""
+        return self
+
+
+class Generation(Request):
+    """A step that makes frames which were not there before, from a seed."""
+
+    reads_prompt: ClassVar[bool] = False
+    """Whether words in the brief mean anything to this system; said to the person when they do not."""
+    front_door_rank: ClassVar[int] = 0
+    """Among the systems that are installed, `/animate` takes the one with the highest rank."""
+
+    seed: Seed = Field(default_factory=new_seed, description="the same seed gives the same clip; empty: a new one")
+
+    @classmethod
+    def from_brief(cls, brief: Brief) -> Self:
+        """This system's request for what was said at the front door. A subclass translates `motion` and `seconds`.
+
+        Raises:
+            Refusal: the brief asks for something this system cannot do.
+        """
+        raise NotImplementedError
+
+    def again(self) -> Self:
         """The same request with a new seed."""
         return self.model_copy(update={"seed": new_seed()})
+
+
+class Finishing(Request):
+    """A step that changes a clip which is there: `clip` names it. Every worker can do it, with weights or without.
+
+    The same clip and the same options give the same frames, so there is no seed.
+    """
+
+    clip: ClipRef = Field(default="clip", description="the video or GIF")
+
+    def taken(self, sources: Sources) -> Shape:
+        """The clip that this step works on."""
+        return Shape.of(sources[self.clip])
+
+    def gives(self, sources: Sources) -> Shape:
+        """The clip as it is; a subclass that changes length, size or rate says so."""
+        return self.taken(sources)
+
+    def work(self, sources: Sources) -> Work:
+        """One look at each frame that comes out, in `steps` 0. A subclass with a network says more."""
+        given = self.gives(sources)
+        return Work(given.num_frames, given.width * given.height / 1e6, 0)
 
 
 def seed_of(brief: Brief) -> dict[str, Any]:

@@ -1,15 +1,12 @@
 """Parallax: a camera move over a still picture, in 2.5-D where a depth model is installed and planar where none is."""
 
-from collections.abc import Mapping
+from fractions import Fraction
 from math import floor
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from jobs.requests.base import Advanced, Brief, ImageRef, Rates, Request, Work, seed_of
-
-if TYPE_CHECKING:
-    from jobs.recipe import Source
+from jobs.requests.base import Advanced, Brief, Generation, ImageRef, Rates, Shape, Sources, Work, seed_of
 
 LONGEST_SIDE = 1920
 SHORTEST_SIDE = 64
@@ -49,7 +46,7 @@ def _even(length: float) -> int:
     return 2 * round(length / 2)
 
 
-class ParallaxRequest(Request):
+class ParallaxRequest(Generation):
     """Move a camera over a still picture: zoom, pan, roll, dolly or orbit."""
 
     front_door_rank: ClassVar[int] = 1
@@ -76,9 +73,13 @@ class ParallaxRequest(Request):
         amount = max(1, round(brief.motion / 255 * 100))
         return cls(image=brief.image, amount=amount, seconds=seconds, **seed_of(brief))
 
-    def work(self, sources: Mapping[str, "Source"]) -> Work:
+    def gives(self, sources: Sources) -> Shape:
+        """The picture's own shape."""
+        width, height = clip_size(sources[self.image].width, sources[self.image].height, self.size)
+        return Shape(width, height, frame_count(self.seconds, self.fps), Fraction(self.fps))
+
+    def work(self, sources: Sources) -> Work:
         """Its one step is the look at the depth, which a flat move does without."""
-        picture = sources[self.image]
-        width, height = clip_size(picture.width, picture.height, self.size)
+        clip = self.gives(sources)
         deep = self.depth == "auto" and self.move in DEEP_MOVES
-        return Work(frame_count(self.seconds, self.fps), width * height / 1e6, int(deep))
+        return Work(clip.num_frames, clip.width * clip.height / 1e6, int(deep))

@@ -1,18 +1,18 @@
 """Stable Video Diffusion (Blattmann et al. 2023): one picture becomes 14 or 25 frames."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+import math
+from fractions import Fraction
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from jobs.errors import Refusal
-from jobs.requests.base import Advanced, Brief, ImageRef, Rates, Request, Work, seed_of
-
-if TYPE_CHECKING:
-    from jobs.recipe import Source
+from jobs.requests.base import Advanced, Brief, Generation, ImageRef, Rates, Shape, Sources, Work, seed_of
 
 MEGAPIXELS = 1024 * 576 / 1e6
 """Of a frame, whatever its shape: 768 × 768 has as many pixels."""
+SIZES = {"landscape": (1024, 576), "portrait": (576, 1024), "square": (768, 768)}
+"""Width and height by shape, as the published checkpoints make them."""
 TRAINED_FRAMES = {"svd": 14}
 """What a checkpoint makes where nobody says how many; the others make 25."""
 
@@ -31,7 +31,7 @@ class SvdGuidance(Refusal):
     code = "svd_guidance"
 
 
-class SvdRequest(Request):
+class SvdRequest(Generation):
     """Bring one still picture to life with Stable Video Diffusion."""
 
     front_door_rank: ClassVar[int] = 10
@@ -79,9 +79,20 @@ class SvdRequest(Request):
             raise SvdSeconds(seconds=brief.seconds or 0)
         return cls(image=brief.image, motion=brief.motion, fps=fps, **seed_of(brief))
 
-    def work(self, sources: Mapping[str, "Source"]) -> Work:
+    def gives(self, sources: Sources) -> Shape:
+        """Of the three shapes the one that was asked for, or that the picture is closest to."""
+        picture = sources[self.image]
+        ratio = math.log(picture.width / picture.height)
+        closest = min(SIZES, key=lambda shape: abs(math.log(SIZES[shape][0] / SIZES[shape][1]) - ratio))
+        width, height = SIZES[closest if self.shape == "auto" else self.shape]
+        return Shape(width, height, self._frames, Fraction(self.fps))
+
+    def work(self, sources: Sources) -> Work:
         """Every shape has the same area. Without guidance the network runs once for each step instead of twice."""
-        frames = self.num_frames or TRAINED_FRAMES.get(self.model or "", 25)
         guided = self.max_guidance_scale is None or self.max_guidance_scale > 1
         steps = self.num_inference_steps if guided else (self.num_inference_steps + 1) // 2
-        return Work(frames, MEGAPIXELS, steps)
+        return Work(self._frames, MEGAPIXELS, steps)
+
+    @property
+    def _frames(self) -> int:
+        return self.num_frames or TRAINED_FRAMES.get(self.model or "", 25)
