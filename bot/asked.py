@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import discord
@@ -12,6 +13,9 @@ from jobs.record import Channel, Person
 
 if TYPE_CHECKING:
     from bot.client import Zoetrope
+
+TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that nobody sees and that turn the direction of all text behind them."""
 
 
 def may_post(permissions: discord.Permissions, channel: object) -> bool:
@@ -52,7 +56,7 @@ def place_of_interaction(interaction: discord.Interaction) -> Place:
 
 def person_of(interaction: discord.Interaction) -> Person:
     """Who uses a command or presses a button."""
-    return Person(id=str(interaction.user.id), name=_plain(interaction.user), locale=str(interaction.locale))
+    return Person(id=str(interaction.user.id), name=name_of(interaction.user), locale=str(interaction.locale))
 
 
 async def asked_by(bot: Zoetrope, interaction: discord.Interaction) -> Asked:
@@ -83,7 +87,7 @@ async def asked_in(bot: Zoetrope, message: discord.Message, index: int) -> Asked
     permissions = message.channel.permissions_for(guild.me) if guild else None  # type: ignore[union-attr]
     return Asked(
         id=f"{message.id}-{index}",
-        requester=Person(id=str(message.author.id), name=_plain(message.author)),
+        requester=Person(id=str(message.author.id), name=name_of(message.author)),
         channel=Channel(
             id=str(message.channel.id),
             guild_id=str(guild.id) if guild else None,
@@ -97,6 +101,7 @@ async def asked_in(bot: Zoetrope, message: discord.Message, index: int) -> Asked
     )
 
 
-def _plain(user: discord.User | discord.Member) -> str:
-    """A display name that cannot format or ping."""
-    return discord.utils.escape_markdown(discord.utils.escape_mentions(user.display_name))[:80]
+def name_of(user: discord.User | discord.Member) -> str:
+    """A display name that can neither format nor ping, nor turn the text around it."""
+    name = TURNS.sub("", user.display_name).strip() or user.name
+    return discord.utils.escape_markdown(discord.utils.escape_mentions(name))[:80]

@@ -5,25 +5,29 @@ What was prepared waits in Redis for a quarter of an hour; nothing is queued, an
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakValueDictionary
 
 import discord
 from arq.connections import ArqRedis
 
 from bot.amounts import lasting
+from bot.asked import asked_by
 from bot.buttons import JOB, LastingButton, lasting_view
 from jobs.errors import Note, Refusal
-from jobs.queue import REDIS_AWAY, NotYours
+from jobs.queue import REDIS_AWAY, NoSuchJob, NotYours
 from jobs.recipe import Value
 from jobs.record import Submission
+from jobs.retention import Retention
 from jobs.texts import say, word
 
 if TYPE_CHECKING:
     from bot.client import Zoetrope
+    from bot.gate import Asked
     from jobs.forecast import Expected
 
 log = logging.getLogger(__name__)
@@ -46,6 +50,8 @@ class Prepared(Value):
     """What somebody asked for and has not confirmed."""
 
     submissions: tuple[Submission, ...]
+    said: str = ""
+    """What came of it, once it was confirmed: whoever presses again reads it again."""
 
     @property
     def id(self) -> str:
@@ -70,6 +76,9 @@ class Confirm:
         self.redis = redis
         self.above_ms = above_gpu_seconds * 1000
         self.look = look
+        self.retention = Retention(redis)
+        self._answering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Two answers to one question wait for each other."""
 
     def high(self, prepared: Prepared) -> bool:
         """Whether it takes so long that it should be said before; 0 as the limit means never."""
@@ -88,11 +97,11 @@ class Confirm:
         if not self.high(prepared):
             await interaction.followup.send(await self.enqueue(bot, prepared), ephemeral=True)
             return
-        await self.redis.set(_key(prepared.id), prepared.model_dump_json(), ex=KEPT_SECONDS)
+        await self._keep(prepared)
         await interaction.followup.send(await self._question(prepared), view=_answers(prepared), ephemeral=True)
 
-    async def enqueue(self, bot: Zoetrope, prepared: Prepared) -> str:
-        """Queue each, and say of each how it went.
+    async def enqueue(self, bot: Zoetrope, prepared: Prepared, asked: Asked | None = None) -> str:
+        """Queue each, and say of each how it went. `asked`: who confirms it now, where time has passed.
 
         Raises:
             Refusal: there is no room for the one job; of several, each is answered by itself.
@@ -100,20 +109,58 @@ class Confirm:
         said: list[str] = []
         for submission in prepared.submissions:
             try:
-                said.append(await bot.started(await bot.intake.enqueue(submission)))
+                said.append(await bot.started(await bot.intake.enqueue(submission, asked)))
             except Refusal as refusal:
                 if len(prepared.submissions) == 1:
                     raise
                 said.append(word(refusal))
         return "\n".join(said)
 
-    async def take(self, question: str, person: str) -> Prepared:
-        """What a question was about.
+    async def accept(self, bot: Zoetrope, question: str, asked: Asked) -> str:
+        """Queue what was asked about, and say how it went; pressed twice, it is queued and said once.
+
+        Raises:
+            QuestionGone: it was answered, or is too old.
+            NotYours: somebody else was asked.
+            Refusal: it is not allowed any more, or there is no room; the question stays.
+        """
+        async with self._one_answer(question):
+            prepared = await self._take(question, asked.requester.id)
+            if prepared.said:
+                return prepared.said
+            said = await self.enqueue(bot, prepared, asked)
+            answered = prepared.model_copy(update={"said": said}).model_dump_json()
+            await self.redis.set(_key(question), answered, xx=True, keepttl=True)
+            return said
+
+    async def decline(self, bot: Zoetrope, question: str, person: str) -> str:
+        """Drop what was asked about, its pictures too, and say so; or say what came of it, if it was confirmed before.
 
         Raises:
             QuestionGone: it was answered, or is too old.
             NotYours: somebody else was asked.
         """
+        async with self._one_answer(question):
+            prepared = await self._take(question, person)
+            if prepared.said:
+                return prepared.said
+            await self.redis.delete(_key(question))
+            ids = [submission.id for submission in prepared.submissions]
+            await self.retention.let_go(person, *ids)
+            queued = [job_id for job_id in ids if await _is_queued(bot, job_id)]  # and then it could not be said
+            return say("queued_before") if queued else say("never_mind")
+
+    def _one_answer(self, question: str) -> asyncio.Lock:
+        return self._answering.setdefault(question, asyncio.Lock())
+
+    async def _keep(self, prepared: Prepared) -> None:
+        """Hold the pictures in the asker's name first, so that "forget me" finds them and the question."""
+        for submission in prepared.submissions:
+            digests = {source.digest for source in submission.recipe.sources.values()}
+            await self.retention.hold(submission.id, *digests, person=prepared.asker)
+        await self.redis.set(_key(prepared.id), prepared.model_dump_json(), ex=KEPT_SECONDS)
+
+    async def _take(self, question: str, person: str) -> Prepared:
         document = await self.redis.get(_key(question))
         if document is None:
             raise QuestionGone()
@@ -121,10 +168,6 @@ class Confirm:
         if prepared.asker != person:
             raise NotYours()
         return prepared
-
-    async def forget(self, prepared: Prepared) -> None:
-        """The question is answered."""
-        await self.redis.delete(_key(prepared.id))
 
     async def _question(self, prepared: Prepared) -> str:
         try:
@@ -135,6 +178,14 @@ class Confirm:
             log.exception("no forecast for a question")
             return question(prepared, None, prepared.submissions[0].accepted_ms)
         return question(prepared, expected, prepared.submissions[0].accepted_ms)
+
+
+async def _is_queued(bot: Zoetrope, job_id: str) -> bool:
+    try:
+        await bot.queue.job(job_id)
+    except NoSuchJob:
+        return False
+    return True
 
 
 def question(prepared: Prepared, expected: Expected | None, now_ms: float) -> str:
@@ -158,7 +209,7 @@ def _key(question: str) -> str:
 
 
 class AnswerButton(LastingButton, template=r"zt:never:answer"):
-    """An answer to the question under whose first job's id the rest is kept."""
+    """An answer to the question under whose first job's id the rest is kept. Subclasses say what comes of it."""
 
     action: str
     label: str
@@ -176,23 +227,28 @@ class AnswerButton(LastingButton, template=r"zt:never:answer"):
         """The button again, from what Discord kept of it."""
         return cls(match["job"])
 
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """What came of it stands where the question stood. A refusal leaves the question there."""
+        await interaction.response.defer()
+        try:
+            said = await self.answer(bot, interaction)
+        except QuestionGone as gone:
+            said = word(gone)
+        await interaction.edit_original_response(content=said, view=None)
+
+    async def answer(self, bot: Zoetrope, interaction: discord.Interaction) -> str:
+        """Do it, and say what came of it."""
+        raise NotImplementedError
+
 
 class QueueItButton(AnswerButton, template=rf"zt:yes:{JOB}"):
     """Into the line."""
 
     action, label, style = "yes", "Queue it", discord.ButtonStyle.primary
 
-    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+    async def answer(self, bot: Zoetrope, interaction: discord.Interaction) -> str:
         """Pressed twice, it is queued once: the jobs have their ids since they were asked for."""
-        await interaction.response.defer()
-        try:
-            prepared = await bot.confirm.take(self.question, str(interaction.user.id))
-        except QuestionGone as gone:
-            await interaction.edit_original_response(content=word(gone), view=None)
-            return
-        said = await bot.confirm.enqueue(bot, prepared)
-        await bot.confirm.forget(prepared)
-        await interaction.edit_original_response(content=said, view=None)
+        return await bot.confirm.accept(bot, self.question, await asked_by(bot, interaction))
 
 
 class NeverMindButton(AnswerButton, template=rf"zt:no:{JOB}"):
@@ -200,12 +256,9 @@ class NeverMindButton(AnswerButton, template=rf"zt:no:{JOB}"):
 
     action, label = "no", "Never mind"
 
-    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+    async def answer(self, bot: Zoetrope, interaction: discord.Interaction) -> str:
         """Once it is queued, Cancel is the way."""
-        await interaction.response.defer()
-        with contextlib.suppress(QuestionGone):
-            await bot.confirm.forget(await bot.confirm.take(self.question, str(interaction.user.id)))
-        await interaction.edit_original_response(content=say("never_mind"), view=None)
+        return await bot.confirm.decline(bot, self.question, str(interaction.user.id))
 
 
 ANSWERS = (QueueItButton, NeverMindButton)

@@ -175,17 +175,20 @@ class Delivery:
             if destination(job) != job.submission.channel:
                 log.warning("the channel for results refuses the clip, so it goes where it was asked for: %s", error)
                 return await self._post(at_home(job), tries)
-            return await self._otherwise(job, error)
+            return await self._otherwise(job, error, tries)
         except Failure as failure:
-            return await self._post_sentence(job, failure)
+            return await self._post_sentence(job, failure, tries)
 
-    async def _earlier(self, job: Job, tries: int) -> discord.Message | None:
+    async def _earlier(
+        self, job: Job, tries: int, room: discord.abc.Messageable | None = None
+    ) -> discord.Message | None:
+        """What an earlier try, if there may have been one, posted in a room; by default in the job's channel."""
         late = job.ended_ms is not None and time.time() - job.ended_ms / 1000 > NONCE_SECONDS
         if tries < 2 and not late:
             return None
         try:
             assert self.client.user is not None
-            return await find_final(final_channel_of(self.client, job), job, self.client.user.id)
+            return await find_final(room or final_channel_of(self.client, job), job, self.client.user.id)
         except discord.Forbidden:  # no Read Message History: the nonce must do
             return None
 
@@ -227,12 +230,7 @@ class Delivery:
                 files=[discord.File(io.BytesIO(data), filename=file.name, spoiler=spoiler) for file, data in files],
                 view=under_result(job),
                 nonce=job.id,
-                allowed_mentions=discord.AllowedMentions(
-                    everyone=False,
-                    roles=False,
-                    users=[discord.Object(int(job.submission.requester.id))],
-                    replied_user=False,
-                ),
+                allowed_mentions=_requester_alone(job),
                 reference=answering,
             )
 
@@ -241,10 +239,10 @@ class Delivery:
         answers = (fresh.status_message or asked) if destination(job) == job.submission.channel else None
         return await answering_if_possible(send, reference(job, answers) if answers else None)
 
-    async def _otherwise(self, job: Job, error: discord.HTTPException) -> discord.Message | None:
+    async def _otherwise(self, job: Job, error: discord.HTTPException, tries: int) -> discord.Message | None:
         """The channel does not take it: tell the requester alone, with the clip where that may be."""
         if error.code in AUTOMOD:
-            return await self._tell(job, say("automod"), [])
+            return await self._tell(job, say("automod"), [], tries)
         reasons = {
             UNKNOWN_CHANNEL: "it is gone",
             MISSING_ACCESS: "I cannot see it",
@@ -254,27 +252,35 @@ class Delivery:
         if error.code in reasons or isinstance(error, discord.Forbidden):
             reason = reasons.get(error.code, "Discord forbids it")
             if isinstance(job.outcome, Rendered):
-                return await self._tell(job, say("delivery_gone", {"reason": reason}), await self._load(job))
+                return await self._tell(job, say("delivery_gone", {"reason": reason}), await self._load(job), tries)
             told = wording.sentence(job.outcome) if isinstance(job.outcome, Failed) else "it was cancelled."
-            return await self._tell(job, say("delivery_gone_failed", {"reason": reason, "sentence": told}), [])
+            return await self._tell(job, say("delivery_gone_failed", {"reason": reason, "sentence": told}), [], tries)
         incident = new_incident()
         log.error("incident %s: Discord refuses the final message: %s", incident, error)
         files = await self._load(job)
-        return await self._tell(job, say("delivery_refused", {"incident": incident}), files)
+        return await self._tell(job, say("delivery_refused", {"incident": incident}), files, tries)
 
-    async def _tell(self, job: Job, text: str, files: list[tuple[ResultFile, bytes]]) -> discord.Message | None:
+    async def _tell(
+        self, job: Job, text: str, files: list[tuple[ResultFile, bytes]], tries: int
+    ) -> discord.Message | None:
+        """The final message by DM, guarded against a second one as in a channel; its buttons know whom it mentions."""
         try:
             person = await self.client.fetch_user(int(job.submission.requester.id))
             room = await person.create_dm()
-            attached = [discord.File(io.BytesIO(data), filename=file.name) for file, data in files]
-            return await room.send(text, files=attached, nonce=job.id)
+            return await self._earlier(job, tries, room) or await room.send(
+                f"{person.mention} {text}",
+                files=[discord.File(io.BytesIO(data), filename=file.name) for file, data in files],
+                view=under_result(job),
+                nonce=job.id,
+                allowed_mentions=_requester_alone(job),
+            )
         except discord.HTTPException as error:
             if error.status >= 500 or error.status == 429:
                 raise
             log.error("nobody can be told how it ended: %s", error)
             return None
 
-    async def _post_sentence(self, job: Job, failure: Failure) -> discord.Message | None:
+    async def _post_sentence(self, job: Job, failure: Failure, tries: int) -> discord.Message | None:
         text = f"⚠️ <@{job.submission.requester.id}> {say(failure.code, failure.facts)}"
         job = at_home(job)
         try:
@@ -282,7 +288,13 @@ class Delivery:
         except discord.HTTPException as error:
             if error.status >= 500 or error.status == 429:
                 raise
-            return await self._otherwise(job, error)
+            return await self._otherwise(job, error, tries)
+
+
+def _requester_alone(job: Job) -> discord.AllowedMentions:
+    """Whom a final message pings, and who may delete it."""
+    requester = discord.Object(int(job.submission.requester.id))
+    return discord.AllowedMentions(everyone=False, roles=False, users=[requester], replied_user=False)
 
 
 async def _fitted(file: ResultFile, data: bytes, limit: int) -> bytes:

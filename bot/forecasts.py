@@ -43,7 +43,9 @@ class Forecasts:
     async def of(self, submission: Submission) -> Expected:
         """What to expect of a job that would be enqueued now."""
         line, paused = await self._line()
-        joining = _joining(submission, line, held=_held(submission.guild, submission.channel.id, paused))
+        joining = _joining(
+            submission, line, held=_held(submission.guild, submission.channel.id, submission.channel.parent_id, paused)
+        )
         return (await self._play(line, joining)).places[submission.id]
 
     async def _make(self) -> None:
@@ -57,7 +59,9 @@ class Forecasts:
     async def _line(self) -> tuple[Line, Container[str]]:
         """The line and what is paused. The queue holds a job only when its turn comes; here it is held at once."""
         line, paused = await self.queue.line(), await self.queue.paused()
-        waiting = (replace(job, held=job.held or _held(job.guild, job.channel, paused)) for job in line.waiting)
+        waiting = (
+            replace(job, held=job.held or _held(job.guild, job.channel, job.parent, paused)) for job in line.waiting
+        )
         return (replace(line, waiting=tuple(waiting)) if paused else line), paused
 
     async def _play(self, line: Line, joining: Newcomer | None = None) -> Forecast:
@@ -67,8 +71,8 @@ class Forecasts:
         )
 
 
-def _held(guild: str, channel: str, paused: Container[str]) -> bool:
-    return any(scope in paused for scope in holding_scopes(guild, channel))
+def _held(guild: str, channel: str, parent: str | None, paused: Container[str]) -> bool:
+    return any(scope in paused for scope in holding_scopes(guild, channel, parent))
 
 
 def _joining(submission: Submission, line: Line, *, held: bool) -> Newcomer:
@@ -83,6 +87,7 @@ def _joining(submission: Submission, line: Line, *, held: bool) -> Newcomer:
         submission.estimate_ms,
         seq=max((job.seq for job in line.waiting), default=0) + 1,
         held=held,
+        parent=submission.channel.parent_id,
     )
     return Newcomer(
         job, Flow(weight=terms.weight, most_running=terms.running), Flow(weight=terms.guild_weight), line.at_ms

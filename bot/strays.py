@@ -70,4 +70,4 @@ class Strays:
 
 
 def _held(job: Waiting, paused: Iterable[str]) -> bool:
-    return not holding_scopes(job.guild, job.channel).isdisjoint(paused)
+    return not holding_scopes(job.guild, job.channel, job.parent).isdisjoint(paused)

@@ -12,7 +12,7 @@ from discord import app_commands
 from bot.asked import may_post, place_of_interaction
 from bot.client import Zoetrope
 from bot.gate import where
-from commands.options import Options, parse, slash_command
+from bot.options import Options, parse, slash_command
 from commands.owner_pages import Shown, audit_page, change_in_words, fitting, settings_page
 from jobs.errors import Refusal
 from jobs.policy import EVERYONE, ClipRules, Share, channel_scope, combined, guild_scope, holding_scopes
@@ -21,7 +21,7 @@ from jobs.rulebook import SHARE, Change, Editor, share_name
 from jobs.texts import say
 
 Where = Literal["this server", "this channel"]
-What = Literal["systems", "format", "seconds", "megapixels", "nsfw", "results", "shares", "everything"]
+What = Literal["systems", "format", "seconds", "megapixels", "nsfw", "nsfw_systems", "results", "shares", "everything"]
 MayEdit = Callable[[discord.Interaction], Awaitable[Editor]]
 AUDITED = 25
 """Changes that fit one message."""
@@ -38,6 +38,12 @@ class NothingGiven(Refusal):
     """An edit without any value."""
 
     code = "nothing_given"
+
+
+class RoleHasSharesAlone(Refusal):
+    """Something else than shares was to be cleared for a role."""
+
+    code = "role_has_shares_alone"
 
 
 class CannotPostThere(Refusal):
@@ -92,9 +98,9 @@ class SettingsGroup(app_commands.Group):
     @app_commands.command(description="Take settings away again, so that those around them hold.")
     @app_commands.rename(choice="where")
     @app_commands.describe(
-        what="which; everything: all that is set there",
+        what="which; nsfw: with its systems; everything: all that is set there",
         choice="where; shares are the server's (default: this server)",
-        role="whose share; empty: all shares",
+        role="with shares alone: whose; empty: all shares",
     )
     async def clear(
         self,
@@ -106,6 +112,8 @@ class SettingsGroup(app_commands.Group):
         """One setting, or all of them."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         editor = await self.editor(interaction)
+        if role and what != "shares":
+            raise RoleHasSharesAlone()
         scope = _scope(interaction, "this server" if what == "shares" else choice)
         share = f"{SHARE}:{_who(role)}:" if role else f"{SHARE}:"
         prefix = {"everything": "", "shares": share}.get(what, what)
@@ -126,7 +134,7 @@ class SettingsGroup(app_commands.Group):
         await self.editor(interaction)
         place = place_of_interaction(interaction)
         layers = await self.bot.rulebook.layers(place)
-        paused, holding = await self.bot.queue.paused(), holding_scopes(place.guild or "", place.channel)
+        paused, holding = await self.bot.queue.paused(), holding_scopes(place.guild or "", place.channel, place.parent)
         page = settings_page(
             Shown(
                 place=where(channel_scope(place.channel)),

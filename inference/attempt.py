@@ -5,6 +5,8 @@ import contextlib
 import logging
 import time
 
+from redis.exceptions import RedisError
+
 from inference.messages import Step
 from jobs.previews import Previews
 from jobs.queue import REDIS_AWAY, JobQueue, LeaseLost
@@ -32,6 +34,8 @@ class Attempt:
         self.stop = asyncio.Event()
         self.cancelled_by: str | None = None
         self.lost = False
+        self.spent_ms: int | None = None
+        """GPU milliseconds of this attempt; None before anything was rendered."""
         self.away = False
         """Whether Redis could not be reached when the lease was to be renewed."""
         self._previews = Previews(queue.redis)
@@ -54,6 +58,9 @@ class Attempt:
                 self.lost = True
             except REDIS_AWAY as error:
                 log.warning("lease not renewed: %s", error)
+                self.away, self.lost = True, time.monotonic() > held_until + self.patience_seconds
+            except RedisError:
+                log.exception("lease not renewed")
                 self.away, self.lost = True, time.monotonic() > held_until + self.patience_seconds
             if self.lost or self.cancelled_by:
                 self.stop.set()

@@ -9,6 +9,7 @@ from typing import Any
 
 from arq.utils import timestamp_ms
 from arq.worker import Worker
+from redis.exceptions import ResponseError
 
 from jobs.queue import REDIS_AWAY
 from jobs.record import Lease
@@ -73,6 +74,9 @@ class GpuWorker(Worker):
             await super()._poll_iteration()
         except REDIS_AWAY as error:
             log.warning("Redis is away: %s", error)
+            await asyncio.sleep(AWAY_SECONDS)
+        except ResponseError:
+            log.exception("a script failed")
             await asyncio.sleep(AWAY_SECONDS)
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:

@@ -20,6 +20,8 @@ from jobs.line import Flow, Line, Waiting
 
 LAG_MS = 600_000.0
 """A flow that no worker could serve for a while keeps its right to catch up, but for no more than so much."""
+LEAST_TURN_MS = 10_000.0
+"""A job that ends without a clip counts as a turn of so much at least, or as it was estimated if that is less."""
 MOST_PASSES = 3
 """So often may one job be passed by others whose model a worker holds already."""
 TIES = 2**20
@@ -65,6 +67,10 @@ class FairLine:
         self.passes: dict[str, int] = {}
         self._heads: dict[str, list[tuple[float, str]]] = {}
         self._idle_tags: dict[str, float] = {}
+        self._weights: dict[str, tuple[float, float]] = {}
+        """Of started jobs, the weights of server and person then: what they give back is given back under these."""
+        self._tried_ms: dict[str, float] = {}
+        """Of jobs that came back after a try that counts, what the device worked on them so far."""
 
     @classmethod
     def of(cls, line: Line) -> Self:
@@ -94,8 +100,9 @@ class FairLine:
         self._order(job.guild, job.person, job.seq)
 
     def remove(self, job: Waiting) -> None:
-        """A waiting job leaves. It has cost nothing yet, so there is nothing to give back."""
+        """A waiting job leaves. It costs nothing but a turn for tries that it has had."""
         self._drop(job)
+        self._charge(job.guild, job.person, self._turn_before(job))
         self._leave(job)
 
     def take(self, kinds: Collection[str], warm: Collection[str] = (), slack_ms: float = 0.0) -> Waiting | None:
@@ -114,17 +121,34 @@ class FairLine:
         self._start(chosen.job, choices[0].guild_tag, _least_tag(chosen, choices))
         return chosen.job
 
-    def finish(self, job: Waiting, cost_ms: float | None = None) -> None:
-        """A started job ended. `cost_ms`: what it really cost, 0 where its person need not pay, None as estimated."""
-        self._person(job.guild, job.person).flow.running -= 1
-        if cost_ms is not None:
-            self._charge(job.guild, job.person, cost_ms - job.cost_ms)
+    def finish(self, job: Waiting, used_ms: float | None = None) -> None:
+        """A started job ended in a clip. `used_ms`: what the device worked on it; None: as estimated."""
+        self._stop(job, job.cost_ms if used_ms is None else used_ms)
         self._leave(job)
 
-    def release(self, job: Waiting) -> None:
-        """A started job comes back to its own place in the line, as if it had never started."""
-        self._person(job.guild, job.person).flow.running -= 1
-        self._charge(job.guild, job.person, -job.cost_ms)
+    def fail(self, job: Waiting, used_ms: float | None = None) -> None:
+        """A started job ended without a clip: it failed, or was stopped. `used_ms`: as above.
+
+        Whoever's fault it was, it had its turn. What it gives back of it lets its flows stand behind those who are new
+        and no further ahead: whoever fails again and again would else go before everybody.
+        """
+        guild, person = self._guild(job.guild), self._person(job.guild, job.person)
+        stood = guild.flow.tag, person.flow.tag
+        used_ms = job.cost_ms if used_ms is None else used_ms
+        self._stop(job, max(used_ms + self._turn_before(job), min(job.cost_ms, LEAST_TURN_MS)))
+        guild.flow.tag = max(guild.flow.tag, min(stood[0], self.virtual_time + 1))
+        person.flow.tag = max(person.flow.tag, min(stood[1], guild.virtual_time + 1))
+        self._show_all(job.guild, job.person)
+        self._leave(job)
+
+    def release(self, job: Waiting, tried_ms: float | None = None) -> None:
+        """A started job comes back to its own place in the line, as if it had never started.
+
+        `tried_ms`: what the device worked on it, as far as is known, in a try that counts: see `_turn_before`.
+        """
+        if tried_ms is not None:
+            self._tried_ms[job.id] = self._tried_ms.get(job.id, 0.0) + tried_ms
+        self._stop(job, 0.0)
         self.guilds[job.guild].open -= 1
         self.add(job)
 
@@ -141,15 +165,26 @@ class FairLine:
         self.passes.pop(job.id, None)
         self._drop(job)
         self._order(job.guild, job.person, job.seq)
+        self._weights[job.id] = guild.flow.weight, person.flow.weight
         self._charge(job.guild, job.person, job.cost_ms)
 
-    def _charge(self, guild_name: str, name: str, cost_ms: float) -> None:
+    def _stop(self, job: Waiting, turn_ms: float) -> None:
+        """A started job is in nobody's hands any more, and has had a turn of so much."""
+        self._person(job.guild, job.person).flow.running -= 1
+        self._charge(job.guild, job.person, turn_ms - job.cost_ms, self._weights.pop(job.id, None))
+
+    def _turn_before(self, job: Waiting) -> float:
+        """The turn that a job has had in tries that came to nothing, once it leaves without a clip."""
+        tried_ms = self._tried_ms.get(job.id)
+        return 0.0 if tried_ms is None else max(tried_ms, job.cost_ms)
+
+    def _charge(self, guild_name: str, name: str, cost_ms: float, weights: tuple[float, float] | None = None) -> None:
+        """`weights`: those of server and person under which the job started, where they may have others by now."""
         guild, person = self._guild(guild_name), self._person(guild_name, name)
-        guild.flow.tag += cost_ms / guild.flow.weight
-        person.flow.tag += cost_ms / person.flow.weight
-        self._show(guild_name, name)
-        for kind in guild.heads:
-            self._show_guild(guild_name, kind)
+        guild_weight, weight = weights or (guild.flow.weight, person.flow.weight)
+        guild.flow.tag += cost_ms / guild_weight
+        person.flow.tag += cost_ms / weight
+        self._show_all(guild_name, name)
 
     def _order(self, guild_name: str, name: str, seq: int | None) -> None:
         """Who begins to take part begins at the virtual time; `seq` None: they did all along, with their tag."""
@@ -170,6 +205,7 @@ class FairLine:
         """One open job less. A server without any forgets who used what; without any server, time begins anew."""
         guild = self.guilds[job.guild]
         guild.open -= 1
+        self._tried_ms.pop(job.id, None)
         self._order(job.guild, job.person, job.seq)
         if guild.open == 0:
             self._idle_tags[job.guild] = guild.flow.tag
@@ -225,6 +261,12 @@ class FairLine:
             for kind in person.lines:
                 heapq.heappush(guild.heads.setdefault(kind, []), (person.flow.tag, name))
                 self._show_guild(guild_name, kind)
+
+    def _show_all(self, guild_name: str, name: str) -> None:
+        """The same after a tag moved: under every kind."""
+        self._show(guild_name, name)
+        for kind in self.guilds[guild_name].heads:
+            self._show_guild(guild_name, kind)
 
     def _show_guild(self, name: str, kind: str) -> None:
         heapq.heappush(self._heads.setdefault(kind, []), (self.guilds[name].flow.tag, name))

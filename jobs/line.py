@@ -1,11 +1,14 @@
 """The line as values: who waits, who runs, and the tags that order them. `JobQueue.line` reads it in one go."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from arq.connections import ArqRedis
+
+from jobs.terms import LEAST_WEIGHT, MOST_WEIGHT
 
 DIRECT = "dm"
 """The flow of everybody who asks in a direct message stands beside the servers'."""
@@ -26,6 +29,8 @@ class Waiting:
     seq: int
     held: bool = False
     """Its channel, its server or everything is paused."""
+    parent: str | None = None
+    """The channel in which its thread hangs: a pause there holds it too."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ async def read_line(redis: ArqRedis) -> Line:
         details = await pipe.execute()
     return Line(
         at_ms=seconds * 1000 + microseconds // 1000,
-        virtual_time=float(tags.get(b"V", 0)),
+        virtual_time=_number(tags.get(b"V")),
         guilds={name: _guild(name, tags, fields) for name, fields in zip(names, details, strict=False)},
         waiting=tuple(sorted(found, key=lambda job: job.seq)),
         running=tuple(
@@ -134,8 +139,8 @@ _RUNNING_FIELDS = ("guild", "person", "channel", "kind", "cost", "worker", "star
 
 
 def _waiting(job_id: str, document: bytes) -> Waiting:
-    guild, person, channel, kind, cost_ms, seq, held = json.loads(document)
-    return Waiting(job_id, guild, person, channel, kind, int(cost_ms), int(seq), bool(held))
+    guild, person, channel, kind, cost_ms, seq, held, *parent = json.loads(document)  # older versions: no parent
+    return Waiting(job_id, guild, person, channel, kind, int(cost_ms), int(seq), bool(held), "".join(parent) or None)
 
 
 def _running(job_id: str, fields: list[bytes]) -> Running:
@@ -146,18 +151,29 @@ def _running(job_id: str, fields: list[bytes]) -> Running:
 def _guild(name: str, tags: Mapping[bytes, bytes], fields: Mapping[bytes, bytes]) -> Guild:
     """A server's hash, whose fields are `<letter>:<person>`: see `jobs/lua/_fair.lua`."""
     own = name.encode()
-    guild = Guild(Flow(float(tags[b"t:" + own]), float(tags.get(b"w:" + own, 1))), float(fields.get(b"V", 0)))
+    flow = Flow(_number(tags[b"t:" + own]), _weight(tags.get(b"w:" + own)))
+    guild = Guild(flow, _number(fields.get(b"V")))
     for key, value in fields.items():
         letter, _, person = key.decode().partition(":")
         if letter in ("t", "w", "r", "m") and person:
             flow = guild.people.setdefault(person, Flow())
             match letter:
                 case "t":
-                    flow.tag = float(value)
+                    flow.tag = _number(value)
                 case "w":
-                    flow.weight = float(value)
+                    flow.weight = _weight(value)
                 case "r":
                     flow.running = int(value)
                 case _:
                     flow.most_running = int(value)
     return guild
+
+
+def _number(text: bytes | None) -> float:
+    """As the scripts read it: what is no finite number counts as none."""
+    number = float(text or 0)
+    return number if math.isfinite(number) else 0.0
+
+
+def _weight(text: bytes | None) -> float:
+    return min(max(_number(text or b"1"), LEAST_WEIGHT), MOST_WEIGHT)

@@ -6,22 +6,19 @@ the best of what is said of everyone and of each of their roles.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from jobs.recipe import Format, Value
-from jobs.requests import Request
-from jobs.requests.base import Work
 from jobs.settings import Table
-from jobs.terms import Terms
+from jobs.terms import LEAST_WEIGHT, MOST_WEIGHT, Terms
 
 EVERYWHERE = "all"
 EVERYONE = "everyone"
 """Whose share counts for all, beside the ids of roles."""
 Nsfw = Literal["anywhere", "spoiler", "age-restricted"]
 Snowflake = Annotated[str, Field(pattern=r"^\d{1,20}$")]
-MOST_WEIGHT = 100.0
 
 
 def guild_scope(guild_id: str) -> str:
@@ -34,9 +31,10 @@ def channel_scope(channel_id: str) -> str:
     return f"channel:{channel_id}"
 
 
-def holding_scopes(guild_id: str, channel_id: str) -> set[str]:
-    """Where a pause would hold a job."""
-    return {EVERYWHERE, guild_scope(guild_id), channel_scope(channel_id)}
+def holding_scopes(guild_id: str, channel_id: str, parent_id: str | None = None) -> set[str]:
+    """Where a pause would hold a job; `parent_id`: the channel of a thread, whose pause holds in it."""
+    parent = {channel_scope(parent_id)} if parent_id else set[str]()
+    return {EVERYWHERE, guild_scope(guild_id), channel_scope(channel_id)} | parent
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,16 @@ class Share(Value):
     """What a role, or everyone, is given; None: nothing is said of it. 0 as a limit means no limit."""
 
     weight: float | None = Field(
-        default=None, gt=0, le=MOST_WEIGHT, description="share of the server's GPU time; the usual one is 1"
+        default=None,
+        ge=LEAST_WEIGHT,
+        le=MOST_WEIGHT,
+        description="share of the server's GPU time; the usual one is 1",
     )
     waiting: int | None = Field(
         default=None, ge=0, le=1000, description="jobs one person may have waiting or running; 0: no limit"
     )
     running: int | None = Field(
-        default=None, ge=0, le=100, description="jobs of one person that may run at once; 0: no limit"
+        default=None, ge=0, le=100, description="jobs of one person that may run at once on one server; 0: no limit"
     )
     gpu_seconds_per_day: float | None = Field(
         default=None,
@@ -83,15 +84,15 @@ class Share(Value):
 class TermsSettings(Table, header="terms"):
     """What everyone may have, and more for some roles. Moderators may set other values for their own server."""
 
-    weight: float = Field(default=1.0, gt=0, le=MOST_WEIGHT, description="share of a server's GPU time")
+    weight: float = Field(default=1.0, ge=LEAST_WEIGHT, le=MOST_WEIGHT, description="share of a server's GPU time")
     waiting: int = Field(default=10, ge=0, le=1000, description="jobs one person may have waiting or running")
-    running: int = Field(default=0, ge=0, le=100, description="jobs of one person that may run at once")
+    running: int = Field(default=0, ge=0, le=100, description="jobs of one person that may run at once on one server")
     gpu_seconds_per_day: float = Field(default=0.0, ge=0, le=10**6, description="from midnight to midnight, UTC")
     megapixel_seconds: float = Field(default=0.0, ge=0, le=10**4, description="seconds × megapixels of one clip")
     roles: dict[Snowflake, Share] = Field(
         default_factory=dict[str, Share], description="by role id; the best of all of a member's roles counts"
     )
-    guild_weights: dict[Snowflake, Annotated[float, Field(gt=0, le=MOST_WEIGHT)]] = Field(
+    guild_weights: dict[Snowflake, Annotated[float, Field(ge=LEAST_WEIGHT, le=MOST_WEIGHT)]] = Field(
         default_factory=dict[str, float], description="by server id: its share of the GPUs, beside other servers"
     )
 
@@ -171,11 +172,3 @@ def _best(name: str, values: Iterable[float | None]) -> float:
     """The greatest weight or limit; no limit at all is greater than any."""
     given = [value for value in values if value is not None]
     return 0 if name != "weight" and 0 in given else max(given)
-
-
-# --- what a clip may be ---
-
-
-def clip_seconds(request: Request, work: Work) -> float:
-    """How long so many frames last at the rate that the request asks for."""
-    return work.frames / cast(Any, request).fps

@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,15 @@ from importlib.resources import files
 from typing import Any, Literal, cast
 
 from arq.connections import ArqRedis
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    ClusterDownError,
+    InvalidResponse,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisUnreached
 from redis.exceptions import TimeoutError as RedisSilent
 
 from jobs.errors import Note, Refusal, new_incident
@@ -40,8 +49,19 @@ LOOKED_AT = 200
 ANSWER_SECONDS = 5.0
 """A server that says nothing for so long is away. Where a line is cut, TCP alone would wait a quarter of an hour."""
 CONNECT_SECONDS = 2.0
-REDIS_AWAY = (RedisError, OSError, TimeoutError)
-"""What a call raises while the server cannot be reached."""
+SERVER_AWAY = (
+    RedisUnreached, RedisSilent, InvalidResponse, ReadOnlyError, ClusterDownError, TryAgainError, OutOfMemoryError
+)  # fmt: skip
+"""What redis-py raises while the server cannot be reached, or answers that it can do no work now: it loads its data
+(a `ConnectionError`), has lost its master, is full. An error inside a script is none of these: that is a bug of ours,
+and would be the same bug for ever."""
+REDIS_AWAY = (*SERVER_AWAY, OSError, TimeoutError)
+"""The same of whatever calls it."""
+NO_WORK_NOW = re.compile(r"(^|: -)(OOM|MISCONF|BUSY|NOREPLICAS|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|LOADING) ")
+"""Such answers that redis-py does not know: it has no class for some, and Redis 6 wraps what a script met with."""
+OURS = frozenset({"unexpected", "worker_lost", "nobody_came", "media_lost", "media_damaged"})
+"""Failures that no request brings about, by code: nobody pays for these. Any other is billed as what the device worked
+on it, or whoever asks again and again for what cannot be done would have the GPU for nothing."""
 
 
 class TooManyJobs(Refusal):
@@ -149,11 +169,21 @@ class Usage:
 class JobQueue:
     """The only one that changes a job."""
 
-    def __init__(self, redis: ArqRedis, *, lease_seconds: float = 20, attempts: int = 3, keep_days: float = 7) -> None:
+    def __init__(
+        self,
+        redis: ArqRedis,
+        *,
+        lease_seconds: float = 20,
+        attempts: int = 3,
+        lost_leases: int = 10,
+        keep_days: float = 7,
+    ) -> None:
+        """`attempts`: renderers that may die of one job; `lost_leases`: whole machines that may be gone with it."""
         self.redis = redis
         self._plain = cast(Any, redis)  # redis-py types its asynchronous calls as if they were both kinds
         self.lease_seconds = lease_seconds
         self.attempts = attempts
+        self.lost_leases = lost_leases
         self.keep_seconds = round(keep_days * 86_400)
         self._scripts: dict[str, Any] = {}
         self._looked_to = 0
@@ -161,7 +191,12 @@ class JobQueue:
     async def _run(self, name: str, *arguments: str | int | float) -> Any:
         if name not in self._scripts:
             self._scripts[name] = self.redis.register_script(script(name))
-        return await self._scripts[name](args=list(arguments))
+        try:
+            return await self._scripts[name](args=list(arguments))
+        except ResponseError as error:
+            if NO_WORK_NOW.search(str(error)):
+                raise RedisUnreached(str(error)) from error
+            raise
 
     async def enqueue(self, submission: Submission) -> Job:
         """Accept a job into the line, on its terms. Doing it twice is doing it once: the id is the interaction's.
@@ -174,6 +209,7 @@ class JobQueue:
             "enqueue", submission.id, submission.model_dump_json(), submission.guild, submission.requester.id,
             submission.channel.id, submission.kind, submission.estimate_ms, terms.weight, terms.guild_weight,
             terms.waiting, terms.running, round(terms.gpu_seconds_per_day * 1000), began_ms,
+            submission.channel.parent_id or "",
         )  # fmt: skip
         match [part.decode() for part in answer]:
             case ["many"]:
@@ -228,22 +264,27 @@ class JobQueue:
         await self._run("progress", lease.job_id, lease.fence, progress.model_dump_json())
 
     async def settle(self, lease: Lease, outcome: Outcome, *, gpu_ms: int | None = None) -> None:
-        """End the job, charge what it took, and hand it to the bot, in one step. Nobody pays for a failure.
+        """End the job, count what it took, and hand it to the bot, in one step. Nobody pays for a failure of `OURS`.
 
-        `gpu_ms`: what the device worked on it; None: as a rendered outcome says, else as estimated.
+        `gpu_ms`: what the device worked on it; None: as a rendered outcome says, else as estimated. Of a failure that
+        says nothing the line alone counts the estimate: nobody is billed for what was not measured.
 
         Raises:
             LeaseLost: the job was given to another attempt.
         """
+        pays = not isinstance(outcome, Failed) or (gpu_ms is not None and outcome.reason.code not in OURS)
         if gpu_ms is None:
             gpu_ms = (isinstance(outcome, Rendered) and outcome.gpu_ms) or -1
         document, state = outcome.model_dump_json(), State(outcome.kind).value
-        if not await self._run("settle", lease.job_id, lease.fence, state, document, gpu_ms):
+        if not await self._run("settle", lease.job_id, lease.fence, state, document, gpu_ms, int(pays)):
             raise LeaseLost(lease.job_id)
 
-    async def release(self, lease: Lease, *, free: bool) -> None:
-        """Give the job back to its own place in the line; `free`: this try does not count against it."""
-        await self._run("release", lease.job_id, lease.fence, int(free))
+    async def release(self, lease: Lease, *, free: bool, gpu_ms: int | None = None) -> None:
+        """Give the job back to its own place in the line; `free`: this try does not count against it.
+
+        `gpu_ms`: what the device worked on it in a try that counts; it is billed if the job comes to no clip.
+        """
+        await self._run("release", lease.job_id, lease.fence, int(free), -1 if gpu_ms is None else gpu_ms)
 
     async def cancel(
         self, job_id: str, by: str, *, moderator: bool = False
@@ -375,14 +416,26 @@ class JobQueue:
         lost = Failed(reason=Note("worker_lost"), incident=incident).model_dump_json()
         mended: dict[str, list[str]] = {}
         for job_id in await self._to_look_at():
-            repair = await self._run("mend", job_id, self.attempts, lost)
-            if repair is not None:
-                mended.setdefault(repair.decode(), []).append(job_id)
+            if repair := await self._mended(job_id, lost):
+                mended.setdefault(repair, []).append(job_id)
         for repair, job_ids in mended.items():
             log.warning("reconciled: %s %s", repair, " ".join(job_ids))
         if "failed" in mended:
-            log.error("incident %s: workers died on %s until no try was left", incident, mended["failed"])
+            log.error(
+                "incident %s: %d machines were lost with each of %s", incident, self.lost_leases, mended["failed"]
+            )
         return mended
+
+    async def _mended(self, job_id: str, lost: str) -> str | None:
+        """What was mended of one job. A record that a script cannot read must not keep the others from being mended."""
+        try:
+            repair = await self._run("mend", job_id, self.lost_leases, lost)
+        except ResponseError as error:
+            if isinstance(error, REDIS_AWAY):
+                raise
+            log.exception("job %s cannot be mended", job_id)
+            return None
+        return None if repair is None else repair.decode()
 
     async def _to_look_at(self) -> list[str]:
         """Running jobs whose lease ran out, ended ones, what arq's set shows, and some of all the others."""
@@ -397,7 +450,7 @@ class JobQueue:
         """Ids of jobs as their records change. May miss some while Redis is away: look at the records too.
 
         Raises:
-            RedisError, OSError: the server is away, or has fallen silent.
+            REDIS_AWAY: the server cannot be reached, or has fallen silent.
         """
         async with self._plain.pubsub() as pubsub:
             await pubsub.subscribe(CHANGED)

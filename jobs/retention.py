@@ -4,7 +4,8 @@ A file is used by every job that takes it in or gives it out, from acceptance un
 the last use it may be swept (`media/sweep.py`). Bytes have one name whoever brings them, so one file may belong to jobs
 of several people, and somebody may store the same bytes at the instant in which they are swept. Hence the order:
 whoever will store something **holds** its digest first, and waits there while a sweep of it is under way; the hold
-lapses by itself, or becomes the job's own use when the job is accepted or settled (`jobs/lua/_media.lua`).
+lapses by itself, or becomes the job's own use when the job is accepted or settled (`jobs/lua/_media.lua`). Who brought
+what for a job that is not accepted yet is written down, so that it is found when they want to be forgotten.
 """
 
 import asyncio
@@ -51,14 +52,22 @@ class Retention:
             self._scripts[name] = self.redis.register_script(script(name))
         return await self._scripts[name](args=list(arguments))
 
-    async def hold(self, job_id: str, *digests: str) -> None:
-        """Announce that this job will use these files. Only then look whether they are there, or store them."""
-        while not await self.try_hold(job_id, *digests):  # noqa: ASYNC110 (what is waited for happens in Redis)
+    async def hold(self, job_id: str, *digests: str, person: str = "") -> None:
+        """Announce that this job will use these files. Only then look whether they are there, or store them.
+
+        `person` brings them, for a job that is not accepted yet.
+        """
+        while not await self.try_hold(job_id, *digests, person=person):  # noqa: ASYNC110 (it happens in Redis)
             await asyncio.sleep(WAIT_SECONDS)
 
-    async def try_hold(self, job_id: str, *digests: str) -> bool:
+    async def try_hold(self, job_id: str, *digests: str, person: str = "") -> bool:
         """The same, without waiting; False while one of them is being deleted."""
-        return not digests or bool(await self._run("media_hold", job_id, HOLD_SECONDS * 1000, *digests))
+        return not digests or bool(await self._run("media_hold", job_id, HOLD_SECONDS * 1000, person, *digests))
+
+    async def let_go(self, person_id: str, *job_ids: str) -> None:
+        """They will not ask for these jobs after all: the next sweep takes what they brought and nobody else uses."""
+        if job_ids:
+            await self._run("media_let_go", person_id, *job_ids)
 
     async def due(self, keep_seconds: float, most: int = 100) -> list[str]:
         """Files whose last use was so long ago, or whose last user was forgotten; the longest unused first."""
@@ -107,6 +116,7 @@ class Retention:
     async def forget(self, person_id: str) -> Forgotten:
         """Delete the records of a person's jobs, and what they used before today, which no limit counts.
 
+        What they brought and never queued goes as well, and so do questions that wait for their answer.
         Cancel the open ones first: they go once they are closed.
         `media.sweep.Sweeper.forget` does this and deletes the files, too.
         """
@@ -116,6 +126,7 @@ class Retention:
             jobs += answer[0] == "forgotten"
             later += answer[0] == "later"
             orphans.update(answer[1:])
+        orphans.update(digest.decode() for digest in await self._run("media_let_go", person_id))
         await self._plain.zremrangebyscore(f"zoetrope:spent:person:{person_id}", "-inf", f"({today_ms()}")
         return Forgotten(jobs, later, tuple(sorted(orphans)))
 

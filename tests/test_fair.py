@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations, count, pairwise
 
+import pytest
 from hypothesis import given, settings
-from hypothesis.strategies import DrawFn, composite, floats, integers, lists, sampled_from, tuples
+from hypothesis.strategies import DrawFn, composite, floats, integers, lists, none, sampled_from, tuples
 
-from jobs.fair import MOST_PASSES, FairLine
+from jobs.fair import LEAST_TURN_MS, MOST_PASSES, FairLine
 from jobs.line import Waiting
 
 SVD, PARALLAX = "svd", "parallax"
@@ -112,14 +113,79 @@ def test_a_cancelled_job_costs_its_person_nothing() -> None:
     assert order(fair) == ["a", "b", "a", "b", "b"]
 
 
-def test_a_failure_of_ours_is_not_charged() -> None:
+def test_a_failure_counts_as_the_turn_that_it_really_was() -> None:
+    """A minute was expected, twelve seconds it took: two of hers go before the next of b's, which would be six more."""
     fair, ask = empty()
-    [broken, _] = ask("a", 60 * SECOND, times=2)
-    ask("b", times=2)
+    [broken, *_] = ask("a", 60 * SECOND, times=2)
+    ask("b", 5 * SECOND, times=4)
     assert fair.take([SVD]) == broken
-    fair.finish(broken, 0)
+    fair.fail(broken, 12 * SECOND)
 
-    assert order(fair)[0] == "a"
+    assert order(fair) == ["b", "b", "b", "a", "b"]
+
+
+@pytest.mark.parametrize("used_ms", [0, 400, 60 * SECOND])
+def test_who_fails_and_asks_again_at_once_does_not_go_before_others_for_ever(used_ms: int) -> None:
+    fair, ask = empty()
+    ask("b", 60 * SECOND, times=2)
+    assert fair.take([SVD])
+    ask("a", 60 * SECOND)
+    started: list[str] = []
+    while "b" not in started:
+        job = fair.take([SVD])
+        assert job
+        started.append(job.person)
+        fair.fail(job, used_ms)
+        ask("a", 60 * SECOND)
+
+    assert started.count("a") <= 6, "a failure counts for ten seconds at least"
+
+
+def test_what_a_failure_gives_back_lets_nobody_stand_before_a_newcomer() -> None:
+    """While a's long job ran, b was served for a minute: a's claim to that minute is gone with the job."""
+    fair, ask = empty()
+    [long] = ask("a", 600 * SECOND)
+    ask("b", 20 * SECOND, times=9)
+    assert fair.take([SVD]) == long
+    for _ in range(4):
+        fair.take([SVD])
+    ask("new", 20 * SECOND)
+    ask("a", 20 * SECOND, times=3)
+    fair.fail(long, 1 * SECOND)
+
+    assert order(fair)[:3] == ["new", "a", "b"]
+
+
+def test_a_job_that_came_back_and_is_then_cancelled_has_had_its_turn() -> None:
+    fair, ask = empty()
+    ask("b", 60 * SECOND, times=2)
+    assert fair.take([SVD])
+    started: list[str] = []
+    ask("a", 60 * SECOND)
+    for _ in range(3):
+        job = fair.take([SVD])
+        assert job
+        started.append(job.person)
+        if job.person == "b":
+            break
+        fair.release(job, 0.0)
+        fair.remove(job)
+        ask("a", 60 * SECOND)
+
+    assert started == ["a", "b"]
+
+
+def test_what_is_given_back_is_what_was_charged_though_a_role_changed_meanwhile() -> None:
+    fair, ask = empty()
+    fair.terms("g", "a", weight=4, guild_weight=2)
+    [first, _] = ask("a", 100 * SECOND, times=2)
+    assert fair.take([SVD]) == first
+    fair.terms("g", "a", weight=1, guild_weight=1)
+    fair.finish(first, 20 * SECOND)
+    guild = fair.guilds["g"]
+
+    assert guild.people["a"].flow.tag == pytest.approx(5 * SECOND, abs=1)
+    assert guild.flow.tag == pytest.approx(10 * SECOND, abs=1)
 
 
 def test_what_it_really_cost_counts_in_the_end() -> None:
@@ -208,29 +274,33 @@ def test_nobody_passes_themselves() -> None:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Weights, and what happens: somebody asks (person, cost), or a worker is free (None)."""
+    """Weights, and what happens: somebody asks (person, cost), or a worker is free.
+
+    What that worker takes fails after so much of its estimate, and its person asks again at once; None: it does not.
+    """
 
     weights: dict[str, float]
-    events: list[tuple[str, int] | None]
+    events: list[tuple[str, int] | float | None]
 
 
 PEOPLE = ("a", "b", "c", "d")
-WORKER_IS_FREE = None
 
 
 @composite
 def schedules(draw: DrawFn) -> Schedule:
     weights = {person: draw(sampled_from([0.5, 1.0, 2.0, 3.0])) for person in PEOPLE}
     asks = tuples(sampled_from(PEOPLE), integers(1, 300 * SECOND))
-    bursts = draw(lists(tuples(lists(asks, max_size=8), integers(0, 8)), min_size=1, max_size=8))
-    return Schedule(weights, [event for asked, frees in bursts for event in (*asked, *[WORKER_IS_FREE] * frees)])
+    frees = lists(sampled_from([None, None, None, 0.0, 0.1, 1.0, 1.9]), max_size=8)
+    bursts = draw(lists(tuples(lists(asks, max_size=8), frees), min_size=1, max_size=8))
+    return Schedule(weights, [event for asked, free in bursts for event in (*asked, *free)])
 
 
 @dataclass(frozen=True)
 class Served:
-    """A job that was started, and who was backlogged just then."""
+    """A job that was started, the turn that it had, and who was backlogged just then."""
 
     job: Waiting
+    turn_ms: float
     backlogged: frozenset[str]
 
 
@@ -240,16 +310,26 @@ def play(schedule: Schedule, *, by_guild: bool = False) -> list[Served]:
     waiting: Counter[str] = Counter()
     served: list[Served] = []
     for event in schedule.events:
-        if event is not None:
+        if isinstance(event, tuple):
             person, cost_ms = event
             guild, weight = (person if by_guild else "g"), schedule.weights[person]
             fair.terms(guild, person, **({"guild_weight": weight} if by_guild else {"weight": weight}))
             ask(person, cost_ms, guild=guild)
             waiting[person] += 1
         elif job := fair.take([SVD]):
-            served.append(Served(job, frozenset(person for person in PEOPLE if waiting[person])))
-            waiting[job.person] -= 1
+            backlogged = frozenset(person for person in PEOPLE if waiting[person])
+            served.append(Served(job, turn_ms(job, event), backlogged))
+            if event is None:
+                waiting[job.person] -= 1
+            else:
+                ask(job.person, job.cost_ms, guild=job.guild)
+                fair.fail(job, event * job.cost_ms)
     return served
+
+
+def turn_ms(job: Waiting, fails_after: float | None) -> float:
+    """What a job that takes so much of its estimate counts in the line."""
+    return job.cost_ms if fails_after is None else max(fails_after * job.cost_ms, min(job.cost_ms, LEAST_TURN_MS))
 
 
 def check_bound(schedule: Schedule, served: list[Served]) -> None:
@@ -257,20 +337,25 @@ def check_bound(schedule: Schedule, served: list[Served]) -> None:
     for a, b in combinations(PEOPLE, 2):
         weight_a, weight_b = schedule.weights[a], schedule.weights[b]
         most = {
-            who: max((event[1] for event in schedule.events if event and event[0] == who), default=0) for who in (a, b)
+            who: max((max(start.job.cost_ms, start.turn_ms) for start in served if start.job.person == who), default=0)
+            for who in (a, b)
         }
         bound = most[a] / weight_a + most[b] / weight_b
         for begin in range(len(served)):
-            got = {a: 0, b: 0}
+            got = {a: 0.0, b: 0.0}
             for start in served[begin:]:
                 if not {a, b} <= start.backlogged:
                     break
                 if start.job.person in got:
-                    got[start.job.person] += start.job.cost_ms
-                assert abs(got[a] / weight_a - got[b] / weight_b) <= bound + 1e-3
+                    got[start.job.person] += start.turn_ms
+                assert abs(got[a] / weight_a - got[b] / weight_b) <= bound + TIES_MS
 
 
-@settings(max_examples=1000, deadline=None)
+TIES_MS = 0.1
+"""What all the fractions that tell equal tags apart can add up to, and the rounding of sums."""
+
+
+@settings(max_examples=500, deadline=None)
 @given(schedules())
 def test_backlogged_people_are_served_alike_up_to_one_job_of_each(schedule: Schedule) -> None:
     check_bound(schedule, play(schedule))
@@ -297,8 +382,8 @@ def test_a_newcomer_waits_for_at_most_one_job_of_each_other_newcomer(schedule: S
     fair, ask = empty()
     served: set[str] = set()
     for event in schedule.events:
-        if event:
-            ask(event[0], event[1])
+        if isinstance(event, tuple):
+            ask(*event)
         elif job := fair.take([SVD]):
             served.add(job.person)
     fair.terms("g", "newcomer", weight=weight)
@@ -310,12 +395,15 @@ def test_a_newcomer_waits_for_at_most_one_job_of_each_other_newcomer(schedule: S
 
 
 @settings(max_examples=300, deadline=None)
-@given(schedules())
-def test_nobody_starves_while_others_keep_asking(schedule: Schedule) -> None:
-    """What goes before a waiting job is at most what each other flow may use until its tag has passed."""
+@given(schedules(), none() | floats(0, 2))
+def test_nobody_starves_while_others_keep_asking(schedule: Schedule, fails_after: float | None) -> None:
+    """What goes before a waiting job is at most what each other flow may use until its tag has passed.
+
+    Though all others' jobs fail, and they ask again at once.
+    """
     fair, ask = empty()
     for event in schedule.events:
-        if event:
+        if isinstance(event, tuple):
             ask(*event)
     [last] = ask("patient", SECOND)
     for _ in range(10_000):
@@ -324,4 +412,6 @@ def test_nobody_starves_while_others_keep_asking(schedule: Schedule) -> None:
             return
         assert job is not None
         ask(job.person, 300 * SECOND)
+        if fails_after is not None:
+            fair.fail(job, fails_after * job.cost_ms)
     raise AssertionError("it never came to its turn")

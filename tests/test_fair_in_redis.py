@@ -1,6 +1,7 @@
 """The line in Redis keeps the same order as the one in plain Python, whatever happens to it."""
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from console.redis_server import embedded_redis
 from jobs.errors import Note
 from jobs.fair import FairLine
 from jobs.line import Waiting
-from jobs.queue import JobQueue, TooMuchToday
+from jobs.queue import OURS, JobQueue, TooMuchToday
 from jobs.record import Cancelled, Failed, Lease, State
 from jobs.requests.parallax import ParallaxRequest
 from jobs.requests.svd import SvdRequest
@@ -83,27 +84,34 @@ class Twins:
             return
         lease, job = self.running.pop(self.chance.randrange(len(self.running)))
         used_ms = self.chance.randint(1, 200_000)
-        match self.chance.choice(["clip", "fails", "stopped", "back", "dies"]):
+        match self.chance.choice(["clip", "fails", "ours", "stopped", "back", "tried", "lost"]):
             case "clip":
                 await self.queue.settle(lease, CLIP, gpu_ms=used_ms)
                 self.fair.finish(job, used_ms)
             case "fails":
                 await self.queue.settle(lease, Failed(reason=Note("out_of_memory")), gpu_ms=used_ms)
-                self.fair.finish(job, 0)
+                self.fair.fail(job, used_ms)
+            case "ours":
+                await self.queue.settle(lease, Failed(reason=Note("unexpected")))
+                self.fair.fail(job)
             case "stopped":
                 await self.queue.cancel(job.id, job.person)
                 await self.queue.settle(lease, Cancelled(by=job.person), gpu_ms=used_ms)
-                self.fair.finish(job, used_ms)
+                self.fair.fail(job, used_ms)
             case "back":
                 await self.queue.release(lease, free=True)
                 self.fair.release(job)
                 self.waiting[job.id] = job
+            case "tried":
+                await self.queue.release(lease, free=False, gpu_ms=used_ms)
+                self.fair.release(job, used_ms)
+                self.waiting[job.id] = job
             case _:
-                dying = JobQueue(self.queue.redis, lease_seconds=0, attempts=99)
+                dying = JobQueue(self.queue.redis, lease_seconds=0, lost_leases=99)
                 await dying.renew(lease)
                 await asyncio.sleep(0.002)
                 assert await dying.reconcile() == {"recovered": [job.id]}
-                self.fair.release(job)
+                self.fair.release(job, 0.0)
                 self.waiting[job.id] = job
 
     async def cancel(self) -> None:
@@ -193,6 +201,105 @@ async def test_a_paused_channels_jobs_wait_at_their_places_and_others_go_on(queu
     assert await queue.resume("channel:55") is None
 
 
+async def test_a_pause_changes_nobodys_place_and_newcomers_come_behind(queue: JobQueue) -> None:
+    """ann and bob have had much and little; they stand where they stood, alone on their server or not."""
+    for person, used_ms in ((ANN, 90_000), (BOB, 30_000)):
+        for number in range(3):
+            await queue.enqueue(submission(f"{person}{number}", person=person, cost_ms=60_000))
+        lease = await queue.claim(f"{person}0", "w")
+        assert lease is not None
+        await queue.settle(lease, CLIP, gpu_ms=used_ms)
+    before = await waiting_in_order(queue)
+    await queue.pause("all", "owner")
+    assert await queue.take("w", ["parallax"]) is None
+    await queue.enqueue(submission("new", person="9", cost_ms=60_000))
+    await queue.enqueue(submission("other", person="9", guild="6", cost_ms=60_000))
+    held = [job.id for job in (await queue.line()).waiting if job.held]
+    await queue.resume("all")
+    after = await waiting_in_order(queue)
+
+    assert sorted(held) == sorted([*before, "new", "other"])
+    assert [job for job in after if job in before] == before
+    assert after != before
+
+
+async def test_a_pause_of_one_channel_keeps_places_while_others_go_on(queue: JobQueue) -> None:
+    """Two minutes of bob's go by meanwhile; ann and carl are still in the order in which they stood."""
+    for person, used_ms in ((ANN, 40_000), ("9", 20_000)):
+        for number in range(2):
+            await queue.enqueue(submission(f"{person}{number}", person=person, channel="55", cost_ms=60_000))
+        lease = await queue.claim(f"{person}0", "w")
+        assert lease is not None
+        await queue.settle(lease, CLIP, gpu_ms=used_ms)
+    for number in range(4):
+        await queue.enqueue(submission(f"b{number}", person=BOB, channel="66", cost_ms=60_000))
+    await queue.pause("channel:55", "mod")
+    for _ in range(3):
+        lease = await queue.take("w", ["parallax"])
+        assert lease is not None
+        await queue.settle(lease, CLIP, gpu_ms=60_000)
+    await queue.resume("channel:55")
+
+    assert [job for job in await waiting_in_order(queue) if job[0] in "79"] == ["91", "71"]
+
+
+async def test_who_begins_to_wait_during_a_pause_has_saved_nothing_up(queue: JobQueue) -> None:
+    for number in range(9):
+        await queue.enqueue(submission(f"b{number}", person=BOB, channel="66", cost_ms=60_000))
+    for _ in range(4):
+        assert await queue.take("w", ["parallax"])
+    await queue.pause("channel:55", "mod")
+    for number in range(4):
+        await queue.enqueue(submission(f"a{number}", channel="55", cost_ms=60_000))
+    await queue.resume("channel:55")
+
+    assert [job[0] for job in await waiting_in_order(queue)][:4] == ["a", "b", "a", "b"]
+
+
+async def test_a_pause_ends_and_what_was_held_leaves_nothing_behind(queue: JobQueue) -> None:
+    await queue.pause("all", "owner")
+    for job_id in ("1", "2"):
+        await queue.enqueue(submission(job_id))
+    await queue.cancel("1", ANN)
+    await queue.resume("all")
+    lease = await queue.take("w", ["parallax"])
+    assert lease is not None
+    await queue.settle(lease, CLIP)
+
+    left = {key.decode().split(":")[1] for key in await queue.redis.keys("zoetrope:*")}
+    assert left.isdisjoint({"tags", "kinds", "guilds", "people", "line", "heads", "waiting", "running", "held"})
+
+
+async def test_what_an_older_version_held_goes_back_into_the_line(queue: JobQueue) -> None:
+    """It counted a held job as gone from its server."""
+    await queue.pause("all", "owner")
+    await queue.enqueue(submission("1"))
+    await queue.redis.delete("zoetrope:tags", "zoetrope:tags:5")
+    await queue.redis.hdel("zoetrope:job:1", "place_kept")
+    await queue.resume("all")
+    await queue.enqueue(submission("2"))
+    taken = [lease for lease in [await queue.take("w", ["parallax"]) for _ in range(2)] if lease]
+    for lease in taken:
+        await queue.settle(lease, CLIP)
+
+    assert [lease.job_id for lease in taken] == ["1", "2"]
+    assert (await queue.line()).guilds == {}
+
+
+async def test_a_pause_of_a_channel_holds_its_threads(queue: JobQueue) -> None:
+    inside = submission("1", channel="66")
+    inside = inside.model_copy(update={"channel": inside.channel.model_copy(update={"parent_id": "55"})})
+    await queue.enqueue(inside)
+    await queue.enqueue(submission("2", channel="66"))
+    await queue.pause("channel:55", "mod")
+    taken = [lease.job_id for lease in [await queue.take("w", ["parallax"]) for _ in range(2)] if lease]
+    [waiting] = (await queue.line()).waiting
+
+    assert taken == ["2"]
+    assert (waiting.held, waiting.parent) == (True, "55")
+    assert await queue.resume("channel:55") == 1
+
+
 async def test_a_job_is_free_when_the_last_pause_over_it_is(queue: JobQueue) -> None:
     await queue.pause("all", "owner")
     await queue.pause("guild:5", "mod")
@@ -217,10 +324,9 @@ async def test_a_held_job_can_be_cancelled_and_costs_nothing(queue: JobQueue) ->
 # What was used
 
 
-async def test_usage_is_what_was_really_used_and_failures_cost_nothing(queue: JobQueue) -> None:
-    for number, (outcome, gpu_ms) in enumerate(
-        [(CLIP, 4000), (Failed(reason=Note("out_of_memory")), 9000), (CLIP, 500)]
-    ):
+async def test_usage_is_what_was_really_used_and_failures_of_ours_cost_nothing(queue: JobQueue) -> None:
+    broken = [Failed(reason=Note(code)) for code in sorted(OURS)]
+    for number, (outcome, gpu_ms) in enumerate([(CLIP, 4000), *((each, 9000) for each in broken), (CLIP, 500)]):
         await queue.enqueue(submission(str(number)))
         lease = await queue.take("w", ["parallax"])
         assert lease is not None
@@ -230,6 +336,103 @@ async def test_usage_is_what_was_really_used_and_failures_cost_nothing(queue: Jo
 
     assert (usage.last_hour_ms, usage.open_ms) == (4500, 70_000)
     assert await queue.usage_of_guild("5") == {ANN: 4500}
+
+
+@pytest.mark.parametrize("code", ["render_too_long", "out_of_memory", "clip_too_large", "renderer_died"])
+async def test_who_asks_for_what_cannot_be_done_uses_up_their_day(queue: JobQueue, code: str) -> None:
+    await queue.enqueue(submission("1", gpu_seconds_per_day=1000))
+    lease = await queue.take("w", ["parallax"])
+    assert lease is not None
+    await queue.settle(lease, Failed(reason=Note(code)), gpu_ms=995_000)
+    with pytest.raises(TooMuchToday):
+        await queue.enqueue(submission("2", gpu_seconds_per_day=1000))
+
+    assert (await queue.usage(ANN)).today_ms == 995_000
+
+
+@pytest.mark.parametrize(
+    ("ends", "billed_ms"), [("renderer_died", 9000), ("cancelled", 6000), ("stopped", 9000), ("rendered", 3000)]
+)
+async def test_tries_whose_renderer_died_are_billed_where_there_is_no_clip(
+    queue: JobQueue, ends: str, billed_ms: int
+) -> None:
+    await queue.enqueue(submission())
+    for _ in range(2):
+        lease = await queue.take("w", ["parallax"])
+        assert lease is not None
+        await queue.release(lease, free=False, gpu_ms=3000)
+    if ends in ("cancelled", "stopped"):
+        lease = await queue.take("w", ["parallax"]) if ends == "stopped" else None
+        await queue.cancel("1001", ANN)
+        if lease:
+            await queue.release(lease, free=False, gpu_ms=3000)
+    else:
+        lease = await queue.take("w", ["parallax"])
+        assert lease is not None
+        await queue.settle(lease, CLIP if ends == "rendered" else Failed(reason=Note("renderer_died")), gpu_ms=3000)
+
+    assert (await queue.usage(ANN)).today_ms == billed_ms
+
+
+async def test_nobody_is_billed_for_what_was_not_measured(queue: JobQueue) -> None:
+    await queue.enqueue(submission())
+    lease = await queue.take("w", ["parallax"])
+    assert lease is not None
+    await queue.settle(lease, Failed(reason=Note("out_of_memory")))
+
+    assert (await queue.usage(ANN)).today_ms == 0
+
+
+@pytest.mark.parametrize("outcome", [Failed(reason=Note("unexpected")), Cancelled(by=ANN)], ids=lambda end: end.kind)
+async def test_who_fails_or_stops_and_asks_again_at_once_does_not_go_before_others_for_ever(
+    queue: JobQueue, outcome: Failed | Cancelled
+) -> None:
+    """Neither before the people of the same server, nor before other servers."""
+    for number in range(3):
+        await queue.enqueue(submission(f"b{number}", person=BOB, cost_ms=60_000))
+        await queue.enqueue(submission(f"c{number}", person="9", guild="2", cost_ms=60_000))
+    started: list[str] = []
+    while len([name for name in started if name != "a"]) < 6:
+        await queue.enqueue(submission(f"a{len(started)}", cost_ms=60_000, waiting=0))
+        lease = await queue.take("w", ["parallax"])
+        assert lease is not None
+        started.append(lease.job_id[0])
+        await queue.settle(lease, outcome if started[-1] == "a" else CLIP, gpu_ms=0 if started[-1] == "a" else 60_000)
+
+    assert started.count("a") <= 30, "a turn that comes to nothing counts for ten seconds at least"
+
+
+async def test_what_is_given_back_is_what_was_charged_though_a_role_changed_meanwhile(queue: JobQueue) -> None:
+    await queue.enqueue(submission("1", cost_ms=100_000, weight=4, guild_weight=2))
+    lease = await queue.take("w", ["parallax"])
+    assert lease is not None
+    await queue.enqueue(submission("2", cost_ms=100_000, weight=1, guild_weight=1))
+    await queue.settle(lease, CLIP, gpu_ms=20_000)
+    guild = (await queue.line()).guilds["5"]
+
+    assert guild.people[ANN].tag == pytest.approx(5_000, abs=1)
+    assert guild.flow.tag == pytest.approx(10_000, abs=1)
+
+
+# Weights
+
+
+@pytest.mark.parametrize("weight", ["1e-308", "0", "-1", "inf", "nan", "1e308", "nonsense"])
+async def test_a_weight_that_older_records_hold_stops_no_line(queue: JobQueue, weight: str) -> None:
+    """Terms of today cannot say it; what lies in Redis already still may."""
+    for number in range(2):
+        await queue.enqueue(submission(f"a{number}", cost_ms=100_000))
+    for key, name in (("zoetrope:tags", "w:5"), ("zoetrope:tags:5", "w:7"), ("zoetrope:tags:5", "t:7")):
+        await queue.redis.hset(key, name, weight)
+    await queue.enqueue(submission("b", person=BOB, guild="6"))
+    for _ in range(3):
+        lease = await queue.take("w", ["parallax"])
+        assert lease is not None
+        await queue.settle(lease, CLIP, gpu_ms=50_000)
+        line = await queue.line()
+        assert all(math.isfinite(guild.flow.tag) for guild in line.guilds.values())
+
+    assert await queue.take("w", ["parallax"]) is None
 
 
 async def test_a_days_gpu_seconds_are_counted_with_what_is_still_open(queue: JobQueue) -> None:

@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import cast
 
+import discord
 import pytest
 
 from bot.amounts import clock, counted, gpu, lasting
+from bot.asked import name_of
 from bot.confirm import Prepared, question
 from commands.line import Spent, View, choice_text, page, plain, short, spent, view, why
 from commands.standing import Standing, midnight, standing_text
@@ -210,6 +214,21 @@ def test_a_name_is_short_and_neither_formats_nor_pings(typed: str, shown: str) -
     assert short(shown) == shown, "once more changes nothing"
 
 
+TURNING = "\u202e\u2067\u200f\u061cnna\u2069\u202c\u200e"
+"""A name that turns the row behind it."""
+
+
+def test_a_name_turns_no_text() -> None:
+    assert (short(TURNING), plain(TURNING)) == ("nna", "nna")
+
+
+@pytest.mark.parametrize(("shown", "kept"), [(TURNING, "nna"), ("\u202e \u2066", "ann"), ("a_b", "a\\_b")])
+def test_a_name_is_kept_without_what_turns_text(shown: str, kept: str) -> None:
+    user = cast("discord.User", SimpleNamespace(id=7, name="ann", display_name=shown))
+
+    assert name_of(user) == kept
+
+
 def test_a_name_in_plain_text_has_no_backslashes() -> None:
     assert plain("snake\\_case \\*star\\*") == "snake_case *star*"
 
@@ -242,6 +261,13 @@ def test_alone_there_is_nobody_to_compare_with() -> None:
 
     assert why(seen.mine, spent(seen, {ANN: 1_000}), USUAL) == ["You used 1 GPU-second in the last hour."]
     assert why(seen.mine, spent(seen, {}), USUAL) == ["You used no GPU time in the last hour."]
+
+
+@pytest.mark.parametrize("used", [{}, {BOB: 600}])
+def test_where_nobody_used_anything_the_average_explains_nothing(used: dict[str, int]) -> None:
+    seen = seen_by(ANN, waits("1", ANN), waits("2", BOB), _1=1, _2=0)
+
+    assert why(seen.mine, spent(seen, used), USUAL) == ["You used no GPU time in the last hour."]
 
 
 def test_the_limit_of_running_jobs_is_said_only_while_it_holds_something_back() -> None:

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from redis._parsers.base import BaseParser
+from redis.exceptions import RedisError, ResponseError
 
 from console.redis_server import embedded_redis
-from jobs.queue import DELIVERIES, RENDERS, JobQueue
+from jobs.queue import DELIVERIES, REDIS_AWAY, RENDERS, JobQueue
 from jobs.record import Cancelled, Failed, State
 from tests.queued import (
     ANN,
@@ -101,17 +103,19 @@ async def test_a_mark_that_a_dead_worker_left_hides_nothing(queue: JobQueue) -> 
     assert lease.job_id == "1001"
 
 
-async def test_a_dead_workers_job_goes_back_to_its_place_and_is_failed_after_its_tries(queue: JobQueue) -> None:
+async def test_a_lost_machine_costs_a_job_no_try_and_one_that_takes_many_with_it_ends(queue: JobQueue) -> None:
     for job_id in ("1", "2"):
         await queue.enqueue(submission(job_id))
-    for _ in range(queue.attempts - 1):
+    for _ in range(queue.lost_leases - 1):
         await dying(queue).claim("1", "w1")
         await queue.redis.set("arq:in-progress:1", "1", ex=7210)
         assert await queue.reconcile() == {"recovered": ["1"]}
         assert await waiting_in_order(queue) == ["1", "2"]
         assert await arq_would_start(queue, RENDERS, "1")
+        assert (await queue.job("1")).attempts == 0
     await dying(queue).claim("1", "w1")
     assert await queue.reconcile() == {"failed": ["1"]}
+    assert queue.lost_leases > queue.attempts
     outcome = (await queue.job("1")).outcome
 
     assert isinstance(outcome, Failed)
@@ -128,6 +132,62 @@ async def test_a_dead_workers_job_that_was_cancelled_meanwhile_is_not_started_ag
     assert await queue.reconcile() == {"cancelled": ["1001"]}
     assert (await queue.job("1001")).outcome == Cancelled(by=ANN)
     assert await queue.head_of_line(9) == []
+
+
+async def test_one_job_that_cannot_be_mended_keeps_none_of_the_others_from_it(
+    queue: JobQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    for job_id in ("1", "2", "3"):
+        await queue.enqueue(submission(job_id))
+        await dying(queue).claim(job_id, "w1")
+    await queue.redis.hdel("zoetrope:job:2", "guild")
+
+    assert await queue.reconcile() == {"recovered": ["1", "3"]}
+    assert "job 2 cannot be mended" in caplog.text
+
+
+async def test_a_server_that_can_do_no_work_now_is_away_and_an_error_in_a_script_is_a_bug(queue: JobQueue) -> None:
+    """The one ends by itself, the other never does: who waits for it would wait for ever."""
+    await queue.enqueue(submission())
+    await queue.redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(REDIS_AWAY):
+            await queue.take("w1", ["parallax"])
+    finally:
+        await queue.redis.config_set("maxmemory", 0)
+    await queue.redis.hdel("zoetrope:job:1001", "guild")
+    with pytest.raises(ResponseError) as raised:
+        await queue.take("w1", ["parallax"])
+
+    assert not isinstance(raised.value, REDIS_AWAY)
+
+
+@pytest.mark.parametrize(
+    ("answer", "away"),
+    [
+        ("LOADING Redis is loading the dataset in memory", True),
+        ("READONLY You can't write against a read only replica.", True),
+        ("MASTERDOWN Link with MASTER is down", True),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", True),
+        ("OOM command not allowed when used memory > 'maxmemory'.", True),
+        ("MISCONF Errors writing to the AOF file: No space left on device", True),
+        ("BUSY Redis is busy running a script.", True),
+        ("NOREPLICAS Not enough good replicas to write.", True),
+        ("ERR Error running script (call to f_1): @user_script:5: @user_script: 5: -READONLY You can't write", True),
+        ("ERR Error running script: attempt to index a nil value", False),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", False),
+    ],
+)
+async def test_an_answer_is_read_as_what_it_is(queue: JobQueue, answer: str, away: bool) -> None:
+    async def answers(*_: object, **__: object) -> None:
+        raise BaseParser().parse_error(answer)
+
+    await queue.enqueue(submission())
+    queue._scripts["claim"] = answers  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(RedisError) as raised:
+        await queue.claim("1001", "w1")
+
+    assert isinstance(raised.value, REDIS_AWAY) == away
 
 
 async def test_an_end_that_arq_forgot_is_handed_to_the_bot_again(queue: JobQueue) -> None:

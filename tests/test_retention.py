@@ -322,6 +322,69 @@ async def test_a_picture_that_somebody_asks_for_right_now_is_not_forgotten_with_
     assert await files_of(store) == {digest_of(PICTURE)}
 
 
+async def brought(sweeper: Sweeper, store: MediaStore, job_id: str, data: bytes, person: str = ANN) -> None:
+    """Somebody uploads a picture, and nothing is queued yet."""
+    await sweeper.retention.hold(job_id, digest_of(data), person=person)
+    await store.put(data)
+
+
+async def test_a_picture_that_was_brought_and_never_queued_is_forgotten_and_so_is_the_question_about_it(
+    queue: JobQueue, store: MediaStore, sweeper: Sweeper
+) -> None:
+    await brought(sweeper, store, "1", b"asked about")
+    await brought(sweeper, store, "2", b"refused")
+    await brought(sweeper, store, "3", b"bob's", BOB)
+    for job_id in ("1", "3"):
+        await queue.redis.set(f"zoetrope:asked:{job_id}", "what was prepared", ex=900)
+    forgotten, files = await sweeper.forget(ANN)
+
+    assert (forgotten.jobs, forgotten.later, files) == (0, 0, 2)
+    assert await files_of(store) == {digest_of(b"bob's")}
+    assert await queue.redis.keys("zoetrope:asked:*") == [b"zoetrope:asked:3"]
+    assert ANN not in await everything_but_the_counters(queue)
+
+
+async def test_a_picture_that_was_refused_long_ago_is_forgotten_too(
+    queue: JobQueue, store: MediaStore, sweeper: Sweeper
+) -> None:
+    """Its hold is over, and it lies in the store for some days."""
+    await brought(sweeper, store, "1", PICTURE)
+    await let_pass(queue, HOLD_SECONDS + 60)
+    await sweeper.forget(ANN)
+
+    assert await files_of(store) == set()
+
+
+async def test_what_was_brought_and_accepted_is_the_jobs_alone(
+    queue: JobQueue, store: MediaStore, sweeper: Sweeper
+) -> None:
+    await brought(sweeper, store, "1", PICTURE)
+    await accepted(queue, store, "1")
+    assert await queue.redis.keys("zoetrope:brought:*") == []
+    await brought(sweeper, store, "1", PICTURE)  # "Queue it" was pressed twice
+    await sweeper.retention.let_go(ANN, "1")
+    await sweeper.forget(ANN)
+
+    assert await store.get(digest_of(PICTURE)) == PICTURE, "it is not closed yet"
+
+
+async def test_what_nobody_wants_after_all_goes_with_the_next_sweep_and_nothing_else_does(
+    queue: JobQueue, store: MediaStore, sweeper: Sweeper
+) -> None:
+    await brought(sweeper, store, "1", b"never mind")
+    await brought(sweeper, store, "2", b"still asked about")
+    await sweeper.retention.let_go(ANN, "1")
+    await sweeper.turn()
+
+    assert await files_of(store) == {digest_of(b"still asked about")}
+
+
+async def test_who_brought_what_is_not_known_for_ever(queue: JobQueue, store: MediaStore, sweeper: Sweeper) -> None:
+    await brought(sweeper, store, "1", PICTURE)
+
+    assert 0 < await queue.redis.ttl(f"zoetrope:brought:{ANN}") <= 31 * DAY
+
+
 async def test_a_history_holds_open_jobs_and_closed_ones_as_long_as_their_records(
     queue: JobQueue, store: MediaStore, sweeper: Sweeper
 ) -> None:

@@ -45,6 +45,8 @@ class Storing:
     lease: Lease | None
     held: bool = False
     stored: bool = False
+    forgotten: bool = False
+    """Meanwhile they said "forget me": the bot looks again before it enqueues."""
 
 
 @dataclass
@@ -104,7 +106,7 @@ class Walk(RuleBasedStateMachine):
         """One of them makes its next step: hold, store, and only then tell the queue."""
         one = self.storing[which % len(self.storing)]
         if not one.held:
-            one.held = self.run(self.retention.try_hold(one.job_id, digest_of(one.data)))
+            one.held = self.run(self.retention.try_hold(one.job_id, digest_of(one.data), person=one.person))
             assert one.held != any(deleting.digest == digest_of(one.data) for deleting in self.deleting)
         elif not one.stored:
             self.run(self.store.put(one.data))
@@ -114,7 +116,11 @@ class Walk(RuleBasedStateMachine):
             self.run(self.settle(one, one.lease) if one.lease else self.enqueue(one))
 
     async def enqueue(self, one: Storing) -> None:
-        """As the bot does it."""
+        """As the bot does it: hold once more, look, and only then tell the queue."""
+        digest = digest_of(one.data)
+        if not await self.retention.try_hold(one.job_id, digest) or not await self.store.exists(digest):
+            assert one.forgotten, "it was held all the time"
+            return
         source = Source(digest=digest_of(one.data), width=64, height=48)
         asked = submission(one.job_id, person=one.person)
         recipe = Recipe(sources={"image": source}, steps=asked.recipe.steps)
@@ -149,6 +155,8 @@ class Walk(RuleBasedStateMachine):
     def forget(self, person: str) -> None:
         """Somebody wants to be forgotten; what that leaves is due for the sweepers."""
         self.run(self.retention.forget(person))
+        for one in self.storing:
+            one.forgotten |= one.person == person
 
     @rule(data=sampled_from(CONTENTS))
     def begin_to_delete(self, data: bytes) -> None:
@@ -219,7 +227,7 @@ class Walk(RuleBasedStateMachine):
     def what_is_needed_is_there(self) -> None:
         """For open jobs, and for whoever stored something and will say so in a moment."""
         needed = {data for needs in self.needs.values() for data in needs}
-        for data in needed | {one.data for one in self.storing if one.stored}:
+        for data in needed | {one.data for one in self.storing if one.stored and not one.forgotten}:
             assert self.run(self.store.exists(digest_of(data)))
 
     def teardown(self) -> None:
@@ -234,12 +242,15 @@ class Walk(RuleBasedStateMachine):
         self.needs.clear()
         self.find()
         self.let_pass(KEEP_SECONDS + HOLD_SECONDS)
+        for person in PEOPLE:
+            self.forget(person)
         for digest in self.run(self.retention.due(KEEP_SECONDS)):
             self.begin_to_delete(next(data for data in CONTENTS if digest_of(data) == digest))
         while self.deleting:
             self.delete(0)
         for data in CONTENTS:
             assert not self.run(self.store.exists(digest_of(data)))
+        assert self.run(self.queue.redis.keys("zoetrope:brought:*")) == []
         assert self.run(self.lasting()) == set()
 
     async def lasting(self) -> set[bytes]:

@@ -17,15 +17,26 @@ local function now_ms()
   return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 end
 
-local function num(text) return tonumber(text or 0) or 0 end
+-- What is no finite number, as an older version may have left it, counts as none.
+local function num(text)
+  local number = tonumber(text or 0) or 0
+  return number - number == 0 and number or 0
+end
+
+-- A flow's weight, within the bounds that jobs/terms.py sets: a sum that grows past all numbers would stop the whole line.
+local function weight_of(text) return math.min(math.max(num(text or 1), 0.01), 100) end
+
 local function job_key(id) return 'zoetrope:job:' .. id end
 local function person_key(id) return 'zoetrope:person:' .. id end
 local function spent_key(kind, id) return 'zoetrope:spent:' .. kind .. ':' .. id end
 
 -- A job's fields that never change.
 local function facts(id)
-  local guild, person, channel, kind, cost, seq = unpack(redis.call('HMGET', job_key(id), 'guild', 'person', 'channel', 'kind', 'cost', 'seq'))
-  return {id = id, guild = guild, person = person, channel = channel, kind = kind, cost = num(cost), seq = num(seq)}
+  local guild, person, channel, parent, kind, cost, seq =
+    unpack(redis.call('HMGET', job_key(id), 'guild', 'person', 'channel', 'parent', 'kind', 'cost', 'seq'))
+  return {
+    id = id, guild = guild, person = person, channel = channel, parent = parent or '', kind = kind, cost = num(cost), seq = num(seq),
+  }
 end
 
 -- arq's form of a job: {t: try, f: function, a: positional arguments, k: keyword arguments, et: enqueued at}

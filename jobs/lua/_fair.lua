@@ -2,8 +2,9 @@
 --
 --   zoetrope:tags             hash: V virtual time, busy (servers with jobs); of each server t: tag, w: weight, o: people
 --                             who take part
---   zoetrope:tags:<guild>     hash: V, open (jobs that wait or run); of each person t: tag, w: weight, r: running,
---                             m: most that may run (0: any), n: jobs in line, o: takes part (0, 1)
+--   zoetrope:tags:<guild>     hash: V, open (jobs that wait, are held, or run), held (jobs that a pause holds); of each
+--                             person t: tag, w: weight, r: running, m: most that may run (0: any), n: jobs in line,
+--                             h: held jobs, o: takes part (0, 1)
 --   zoetrope:line:<guild>:<person>:<kind>   sorted set of a person's waiting jobs, by the order of acceptance
 --   zoetrope:people:<guild>:<kind>          sorted set of people who take part, by tag
 --   zoetrope:guilds:<kind>                  sorted set of servers, by tag
@@ -14,7 +15,7 @@
 -- fairly from it. Running jobs stay in it, as arq has it, until they end.
 
 local TAGS, HEADS = 'zoetrope:tags', 'zoetrope:heads'
-local LAG_MS, MOST_PASSES, TIES = 600000, 3, 1048576
+local LAG_MS, LEAST_TURN_MS, MOST_PASSES, TIES = 600000, 10000, 3, 1048576
 
 local function tags_key(guild) return 'zoetrope:tags:' .. guild end
 local function kinds_key(guild) return 'zoetrope:kinds:' .. guild end
@@ -28,30 +29,43 @@ local function precise(number) return string.format('%.17g', number) end
 local function read(job)
   local g, p = job.guild, job.person
   local top = redis.call('HMGET', TAGS, 'V', 't:' .. g, 'w:' .. g, 'o:' .. g, 'busy')
-  local own = redis.call('HMGET', tags_key(g), 'V', 'open', 't:' .. p, 'w:' .. p, 'r:' .. p, 'm:' .. p, 'n:' .. p, 'o:' .. p)
+  local own = redis.call('HMGET', tags_key(g), 'V', 'open', 'held', 't:' .. p, 'w:' .. p, 'r:' .. p, 'm:' .. p, 'n:' .. p, 'h:' .. p, 'o:' .. p)
   return {
     job = job, time = num(top[1]), busy = num(top[5]),
-    guild = {tag = num(top[2]), weight = num(top[3] or 1), people = num(top[4]), time = num(own[1]), open = num(own[2])},
-    person = {tag = num(own[3]), weight = num(own[4] or 1), running = num(own[5]), most = num(own[6]), waiting = num(own[7]), ordered = own[8] == '1'},
+    guild = {
+      tag = num(top[2]), weight = weight_of(top[3]), people = num(top[4]), time = num(own[1]), open = num(own[2]), held = num(own[3]),
+    },
+    person = {
+      tag = num(own[4]), weight = weight_of(own[5]), running = num(own[6]), most = num(own[7]), waiting = num(own[8]), held = num(own[9]),
+      ordered = own[10] == '1',
+    },
   }
 end
 
--- Who begins to take part begins at the virtual time.
-local function order(flows)
+-- Stand where a newcomer to a server's people, or to the servers, does.
+local function come_new(flows, level)
+  local time = level == 'guild' and flows.time or flows.guild.time
+  flows[level].tag = math.max(flows[level].tag, time + tie(flows.job.seq))
+end
+
+-- Who begins to take part begins at the virtual time, or, where a pause alone kept them from it, where they stood.
+local function order(flows, stood)
   local guild, person = flows.guild, flows.person
   local takes_part = person.waiting > 0 and (person.most == 0 or person.running < person.most)
   if takes_part == person.ordered then return end
   person.ordered, flows.moved = takes_part, true
   guild.people = guild.people + (takes_part and 1 or -1)
-  if not takes_part then return end
-  person.tag = math.max(person.tag, guild.time + tie(flows.job.seq))
-  if guild.people == 1 then guild.tag = math.max(guild.tag, flows.time + tie(flows.job.seq)) end
+  if not takes_part or stood then return end
+  come_new(flows, 'person')
+  if guild.people == 1 then come_new(flows, 'guild') end
 end
 
-local function charge(flows, cost)
+-- `weights`: those under which the job started, where its flows may have others by now.
+local function charge(flows, cost, weights)
   if cost == 0 then return end
-  flows.guild.tag = flows.guild.tag + cost / flows.guild.weight
-  flows.person.tag = flows.person.tag + cost / flows.person.weight
+  for _, level in ipairs({'guild', 'person'}) do
+    flows[level].tag = flows[level].tag + cost / (weights and weights[level] or flows[level].weight)
+  end
   flows.moved = true
 end
 
@@ -62,13 +76,13 @@ local function count_open(flows, change)
   if change == -1 and flows.guild.open == 0 then flows.busy = flows.busy - 1 end
 end
 
-local function append(flows)
+local function append(flows, stood)
   local job = flows.job
   if redis.call('ZADD', line_key(job.guild, job.person, job.kind), job.seq, job.id) == 1 then
     redis.call('HINCRBY', kinds_key(job.guild), job.kind, 1)
     flows.person.waiting = flows.person.waiting + 1
   end
-  order(flows)
+  order(flows, stood)
 end
 
 local function drop(flows)
@@ -131,12 +145,13 @@ local function write(flows)
   if guild.open <= 0 then return forget(flows) end
   local g, p = flows.job.guild, flows.job.person
   redis.call('HSET', TAGS, 'V', precise(flows.time), 'busy', flows.busy, 't:' .. g, precise(guild.tag), 'w:' .. g, precise(guild.weight), 'o:' .. g, guild.people)
-  redis.call('HSET', tags_key(g), 'V', precise(guild.time), 'open', guild.open, 't:' .. p, precise(person.tag), 'w:' .. p, precise(person.weight),
-    'r:' .. p, person.running, 'm:' .. p, person.most, 'n:' .. p, person.waiting, 'o:' .. p, person.ordered and 1 or 0)
+  redis.call('HSET', tags_key(g), 'V', precise(guild.time), 'open', guild.open, 'held', guild.held,
+    't:' .. p, precise(person.tag), 'w:' .. p, precise(person.weight), 'r:' .. p, person.running, 'm:' .. p, person.most,
+    'n:' .. p, person.waiting, 'h:' .. p, person.held, 'o:' .. p, person.ordered and 1 or 0)
 end
 
 local function note_waiting(job, held)
-  redis.call('HSET', WAITING, job.id, cjson.encode({job.guild, job.person, job.channel, job.kind, job.cost, job.seq, held}))
+  redis.call('HSET', WAITING, job.id, cjson.encode({job.guild, job.person, job.channel, job.kind, job.cost, job.seq, held, job.parent}))
 end
 
 -- Where arq finds it. The mark of a worker that died would hide it: away with it.
@@ -145,41 +160,85 @@ local function for_arq(job)
   arq_body(job.id, 'render', job.id)
 end
 
--- Into the line for the first time, or after a pause, on the terms on which it was accepted.
-local function admit(job)
-  local weight, guild_weight, most = unpack(redis.call('HMGET', job_key(job.id), 'weight', 'guild_weight', 'most_running'))
-  local flows = read(job)
-  flows.person.weight, flows.person.most, flows.guild.weight = num(weight or 1), num(most), num(guild_weight or 1)
-  count_open(flows, 1)
-  append(flows)
-  write(flows)
-  for_arq(job)
-  note_waiting(job, 0)
+-- A job that a pause holds is in no line, yet its server and its person go on standing where they stand.
+local function set_aside(flows)
+  flows.guild.held, flows.person.held = flows.guild.held + 1, flows.person.held + 1
+  redis.call('SADD', HELD, flows.job.id)
+  redis.call('HSET', job_key(flows.job.id), 'place_kept', 1)
+  note_waiting(flows.job, 1)
 end
 
--- Out of the line for good or for a while; it has cost nothing.
-local function leave_line(job)
-  redis.call('HDEL', WAITING, job.id)
-  if redis.call('SREM', HELD, job.id) == 1 then return end
-  local flows = read(job)
-  drop(flows)
-  count_open(flows, -1)
-  order(flows)
-  write(flows)
+local function fetch_back(flows)
+  redis.call('SREM', HELD, flows.job.id)
+  if redis.call('HDEL', job_key(flows.job.id), 'place_kept') == 1 then
+    flows.guild.held, flows.person.held = flows.guild.held - 1, flows.person.held - 1
+  else
+    count_open(flows, 1)  -- an older version set it aside, for which it was as good as gone
+  end
 end
 
 local function paused(job)
-  for _, by in ipairs(redis.call('HMGET', PAUSED, 'all', 'guild:' .. job.guild, 'channel:' .. job.channel)) do
+  local scopes = {'all', 'guild:' .. job.guild, 'channel:' .. job.channel}
+  if job.parent ~= '' then scopes[4] = 'channel:' .. job.parent end  -- a thread is as its channel
+  for _, by in ipairs(redis.call('HMGET', PAUSED, unpack(scopes))) do
     if by then return true end
   end
   return false
 end
 
+-- Into the line for the first time, or held at the place that it would have there.
+local function admit(job, weight, guild_weight, most)
+  local flows = read(job)
+  local guild, person = flows.guild, flows.person
+  person.weight, person.most, guild.weight = weight_of(weight), num(most), weight_of(guild_weight)
+  count_open(flows, 1)
+  if paused(job) then
+    if not person.ordered and person.held == 0 then come_new(flows, 'person') end
+    if guild.people == 0 and guild.held == 0 then come_new(flows, 'guild') end
+    set_aside(flows)
+  else
+    append(flows)
+    note_waiting(job, 0)
+  end
+  write(flows)
+  for_arq(job)
+end
+
 local function hold(job)
-  leave_line(job)
-  redis.call('SADD', HELD, job.id)
-  note_waiting(job, 1)
+  local flows = read(job)
+  drop(flows)
+  order(flows)
+  set_aside(flows)
+  write(flows)
   announce(job.id)
+end
+
+-- After a pause, to the place that it had.
+local function let_go(job)
+  local flows = read(job)
+  fetch_back(flows)
+  append(flows, true)
+  write(flows)
+  for_arq(job)
+  note_waiting(job, 0)
+  announce(job.id)
+end
+
+-- The turn that a job has had in tries that came to nothing, leaving out `now` of them; at least as estimated.
+local function turn_before(job, now)
+  local attempts, lost, told = unpack(redis.call('HMGET', job_key(job.id), 'attempts', 'lost', 'tried_ms'))
+  return num(attempts) + num(lost) > now and math.max(num(told), job.cost) or 0
+end
+
+-- Out of the line for good. It costs nothing but a turn for tries that it has had.
+local function leave_line(job)
+  local flows = read(job)
+  if redis.call('SISMEMBER', HELD, job.id) == 1 then fetch_back(flows) else drop(flows) end
+  charge(flows, turn_before(job, 0))
+  count_open(flows, -1)
+  order(flows)
+  write(flows)
+  redis.call('HDEL', WAITING, job.id)
 end
 
 -- From waiting to running. Virtual time moves to the tags whose turn it was, even where another job was let pass; nil: to
@@ -199,21 +258,28 @@ local function start(job, worker, lease_ms, turn, turn_within)
   write(flows)
   redis.call('HDEL', WAITING, job.id)
   redis.call('HINCRBY', job_key(job.id), 'attempts', 1)
-  redis.call('HSET', job_key(job.id), 'state', 'running', 'worker', worker, 'lease_until_ms', now + lease_ms, 'started_ms', now, 'passes', 0)
+  redis.call('HSET', job_key(job.id), 'state', 'running', 'worker', worker, 'lease_until_ms', now + lease_ms, 'started_ms', now, 'passes', 0,
+    'turn_weight', precise(person.weight), 'turn_guild_weight', precise(guild.weight))
   redis.call('ZADD', RUNNING, now + lease_ms, job.id)
   announce(job.id)
   return redis.call('HINCRBY', job_key(job.id), 'fence', 1)
 end
 
--- A started job is in nobody's hands any more, and has cost `cost` GPU milliseconds.
-local function stop(flows, cost)
+-- A started job is in nobody's hands any more, and has had a turn of `turn` GPU milliseconds.
+local function stop(flows, turn)
+  local key = job_key(flows.job.id)
+  local weight, guild_weight = unpack(redis.call('HMGET', key, 'turn_weight', 'turn_guild_weight'))
   redis.call('ZREM', RUNNING, flows.job.id)
-  redis.call('HDEL', job_key(flows.job.id), 'worker', 'lease_until_ms', 'progress')
+  redis.call('HDEL', key, 'worker', 'lease_until_ms', 'progress')
   flows.person.running = flows.person.running - 1
-  charge(flows, cost - flows.job.cost)
+  charge(flows, turn - flows.job.cost, weight and {guild = weight_of(guild_weight), person = weight_of(weight)})
 end
 
-local function note_spent(job, cost)
+-- Somebody pays: for their clip, for what they stopped, or for what their own request could not do. Of what made no clip,
+-- tries before it that ended their renderer count too.
+local function bill(job, used, made)
+  local cost = (used < 0 and job.cost or used) + (made and 0 or num(redis.call('HGET', job_key(job.id), 'tried_ms')))
+  if cost <= 0 then return end
   local now, person, guild = now_ms(), spent_key('person', job.person), spent_key('guild', job.guild)
   redis.call('ZADD', person, now, job.id .. ' ' .. cost)
   redis.call('ZREMRANGEBYSCORE', person, 0, now - DAY_MS)
@@ -223,14 +289,25 @@ local function note_spent(job, cost)
   redis.call('PEXPIRE', guild, HOUR_MS)
 end
 
--- A started job is over.
-local function retire(job, cost)
+-- A started job is over; the device worked on it for `used` GPU milliseconds (-1: as estimated). Where there is no clip, its
+-- turn counts as a short one at least, and what it gives back lets its flows stand behind those who are new and no further
+-- ahead: whoever fails or stops again and again would else go before everybody.
+local function retire(job, used, made)
   local flows = read(job)
-  stop(flows, cost)
+  local stood = {guild = flows.guild.tag, person = flows.person.tag}
+  local turn = used < 0 and job.cost or used
+  if made then
+    stop(flows, turn)
+  else
+    stop(flows, math.max(turn + turn_before(job, 1), math.min(job.cost, LEAST_TURN_MS)))
+    for level, tag in pairs(stood) do
+      local time = level == 'guild' and flows.time or flows.guild.time
+      flows[level].tag = math.max(flows[level].tag, math.min(tag, time + 1))
+    end
+  end
   count_open(flows, -1)
   order(flows)
   write(flows)
-  if cost > 0 then note_spent(job, cost) end
 end
 
 -- A started job goes back to its own place, as if it had never started. Its old attempt's word counts no more.

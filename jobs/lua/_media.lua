@@ -5,10 +5,12 @@ local MEDIA = 'zoetrope:media'                   -- zset: digest → until when 
 local FOREVER = 9000000000000000                 -- a whole number that a double still holds
 local REFS_SECONDS = 366 * 24 * 3600             -- the sweeper takes these keys away long before
 local FORGOTTEN_SECONDS = 60                     -- whoever looks at a closed job right now may still finish
+local BROUGHT_SECONDS = 31 * 24 * 3600           -- so long it is known who brought a picture that became no job's
 
 local function refs_key(digest) return 'zoetrope:refs:' .. digest end          -- zset: job id → until
 local function sweeping_key(digest) return 'zoetrope:sweeping:' .. digest end  -- who deletes it right now
 local function history_key(person) return 'zoetrope:history:' .. person end    -- zset: job id → until
+local function brought_key(person) return 'zoetrope:brought:' .. person end    -- zset: job id and digest → when
 
 -- The latest `until` among a zset's members, or nil where it is empty.
 local function latest(key)
@@ -43,30 +45,56 @@ local function digests_of(id)
   return found
 end
 
--- Stop counting this job as a user of its files. → digests that nobody else uses, which may be swept at once
+-- Stop counting this job as a user of this file. → whether nobody else uses it, so that it may be swept at once
+local function let_go(digest, id)
+  local refs = refs_key(digest)
+  redis.call('ZREM', refs, id)
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', refs, '-inf', now_ms())) do
+    if redis.call('EXISTS', job_key(other)) == 0 then redis.call('ZREM', refs, other) end
+  end
+  redis.call('ZADD', MEDIA, latest(refs) or 0, digest)
+  return not latest(refs)
+end
+
+-- The same for all of its files. → digests that may be swept at once
 local function disown(id)
   local orphans = {}
   for _, digest in ipairs(digests_of(id)) do
-    local refs = refs_key(digest)
-    redis.call('ZREM', refs, id)
-    for _, other in ipairs(redis.call('ZRANGEBYSCORE', refs, '-inf', now_ms())) do
-      if redis.call('EXISTS', job_key(other)) == 0 then redis.call('ZREM', refs, other) end
-    end
-    redis.call('ZADD', MEDIA, latest(refs) or 0, digest)
-    if not latest(refs) then table.insert(orphans, digest) end
+    if let_go(digest, id) then table.insert(orphans, digest) end
   end
   return orphans
 end
 
--- What else is kept of a job: its last preview, and, where it was set aside, what its renderer wrote.
+-- Remember who brought a file for a job that is not accepted yet, and may never be: it is in nobody's history.
+local function brought(person, id, digest)
+  local key = brought_key(person)
+  redis.call('ZADD', key, now_ms(), id .. ' ' .. digest)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now_ms() - BROUGHT_SECONDS * 1000)
+  redis.call('EXPIRE', key, BROUGHT_SECONDS)
+end
+
+-- Nobody shall find this job by a file of its any more (`jobs/proofs.py`).
+local function forget_files(id)
+  for _, trace in ipairs(redis.call('SMEMBERS', 'zoetrope:left:' .. id)) do
+    redis.call('DEL', 'zoetrope:made:' .. trace)
+    redis.call('ZREM', 'zoetrope:prints', id .. ' ' .. trace)
+  end
+  redis.call('DEL', 'zoetrope:left:' .. id)
+end
+
+-- What else is kept of a job: its last preview, the question before it, and, where it was set aside, its renderer's words.
 local function forget_traces(id)
-  redis.call('DEL', 'zoetrope:preview:' .. id)
+  redis.call('DEL', 'zoetrope:preview:' .. id, 'zoetrope:asked:' .. id)
   redis.call('HDEL', 'zoetrope:aside', id)
+  forget_files(id)
 end
 
 -- Call when a job was accepted, its record written: its inputs stay until it is closed.
 local function media_accepted(id, person)
-  for _, digest in ipairs(digests_of(id)) do use(digest, id, FOREVER) end
+  for _, digest in ipairs(digests_of(id)) do
+    use(digest, id, FOREVER)
+    redis.call('ZREM', brought_key(person), id .. ' ' .. digest)
+  end
   redis.call('ZADD', history_key(person), FOREVER, id)
   redis.call('PERSIST', history_key(person))
 end

@@ -4,7 +4,9 @@ local id, who = ARGV[1], ARGV[2]
 local state = redis.call('HGET', job_key(id), 'state')
 if not state then return nil end
 if state == 'waiting' then
-  leave_line(facts(id))
+  local job = facts(id)
+  bill(job, 0)
+  leave_line(job)
   finish(id, 'cancelled', cjson.encode({kind = 'cancelled', by = who}))
   return 'cancelled'
 elseif state == 'running' then

@@ -1,8 +1,9 @@
 -- after: _common _media _fair
 -- ARGV: id, submission, guild, person, channel, kind, cost in GPU ms, weights of person and guild, most open, most running,
--- GPU ms a day (0: any), when the day began in ms. → {'ok'}, {'known'}, {'many'}, or {'much', GPU ms used, GPU ms open}
+-- GPU ms a day (0: any), when the day began in ms, the channel in which a thread hangs, or ''.
+-- → {'ok'}, {'known'}, {'many'}, or {'much', GPU ms used, GPU ms open}
 local id, submission, guild, person, channel, kind, cost = unpack(ARGV, 1, 7)
-local weight, guild_weight, most, most_running, day_ms, day_began = unpack(ARGV, 8, 13)
+local weight, guild_weight, most, most_running, day_ms, day_began, parent = unpack(ARGV, 8, 14)
 if redis.call('EXISTS', job_key(id)) == 1 then return {'known'} end
 if num(most) > 0 and redis.call('SCARD', person_key(person)) >= num(most) then return {'many'} end
 if num(day_ms) > 0 then
@@ -16,19 +17,12 @@ if num(day_ms) > 0 then
   end
   if used + open + num(cost) > num(day_ms) then return {'much', tostring(used), tostring(open)} end
 end
-local job = {id = id, guild = guild, person = person, channel = channel, kind = kind, cost = num(cost), seq = redis.call('INCR', 'zoetrope:ticket')}
-redis.call('HSET', job_key(id), 'submission', submission, 'guild', guild, 'person', person, 'channel', channel, 'kind', kind,
-  'cost', cost, 'seq', job.seq, 'weight', weight, 'guild_weight', guild_weight, 'most_running', most_running,
+redis.call('HSET', job_key(id), 'submission', submission, 'guild', guild, 'person', person, 'channel', channel,
+  'parent', parent, 'kind', kind, 'cost', cost, 'seq', redis.call('INCR', 'zoetrope:ticket'),
   'state', 'waiting', 'fence', 0, 'attempts', 0)
 redis.call('SADD', OPEN, id)
 redis.call('SADD', person_key(person), id)
-if paused(job) then
-  redis.call('SADD', HELD, id)
-  note_waiting(job, 1)
-  arq_body(id, 'render', id)
-else
-  admit(job)
-end
+admit(facts(id), weight, guild_weight, most_running)
 media_accepted(id, person)
 announce(id)
 return {'ok'}

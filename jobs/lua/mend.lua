@@ -1,8 +1,8 @@
 -- after: _common _fair
--- ARGV: id, tries a job has, outcome where they are used up. Hold one open job against the line and arq's keys.
+-- ARGV: id, how many lost leases end a job, outcome where they do. Hold one open job against the line and arq's keys.
 -- → what was mended, or nil
-local id, tries, lost = ARGV[1], num(ARGV[2]), ARGV[3]
-local state, until_ms, attempts, by = unpack(redis.call('HMGET', job_key(id), 'state', 'lease_until_ms', 'attempts', 'cancel_by'))
+local id, most_lost, outcome = ARGV[1], num(ARGV[2]), ARGV[3]
+local state, until_ms, lost, by = unpack(redis.call('HMGET', job_key(id), 'state', 'lease_until_ms', 'lost', 'cancel_by'))
 if not state or state == 'closed' then
   redis.call('SREM', OPEN, id)
   redis.call('SREM', ENDED, id)
@@ -27,11 +27,13 @@ elseif state == 'waiting' then
 elseif state == 'running' then
   if num(until_ms) > now_ms() then return nil end
   local job = facts(id)
-  if by or num(attempts) >= tries then
-    retire(job, 0)
-    finish(id, by and 'cancelled' or 'failed', by and cjson.encode({kind = 'cancelled', by = by}) or lost)
+  if by or num(lost) + 1 >= most_lost then
+    retire(job, -1)  -- nobody knows what the device did, and nobody pays
+    finish(id, by and 'cancelled' or 'failed', by and cjson.encode({kind = 'cancelled', by = by}) or outcome)
     return by and 'cancelled' or 'failed'
   end
+  redis.call('HINCRBY', job_key(id), 'lost', 1)
+  redis.call('HINCRBY', job_key(id), 'attempts', -1)  -- a machine that is gone is no try of the job's
   give_back(job)  -- whoever held it may come back: not with this job
   return 'recovered'
 end

@@ -5,9 +5,7 @@ local freed = 0
 for _, id in ipairs(redis.call('SMEMBERS', HELD)) do
   local job = facts(id)
   if not paused(job) then
-    redis.call('SREM', HELD, id)
-    admit(job)
-    announce(id)
+    let_go(job)
     freed = freed + 1
   end
 end
