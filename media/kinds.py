@@ -10,6 +10,7 @@ SNIFF_BYTES = 4096
 """How much of a file's beginning `sniff` looks at: an SVG may hide behind a long comment."""
 
 Family = Literal["readable", "picture", "other"]
+Moves = Literal["never", "animation", "video", "unread"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Kind:
     name: str
     words: str
     family: Family
+    """How it reads as a picture."""
+    moves: Moves = "never"
+    """How it reads as a clip: a picture that may be animated, a video, or a video that is not read here."""
+    demuxer: str = ""
+    """FFmpeg's name for what opens its container, for videos and sounds: nothing else is ever tried on the bytes."""
 
 
 class EmptyFile(Refusal):
@@ -39,16 +45,22 @@ class KindNotRead(Refusal):
     code = "picture_kind"
 
 
-PNG = Kind("PNG", "a PNG picture", "readable")
+PNG = Kind("PNG", "a PNG picture", "readable", "animation")
 JPEG = Kind("JPEG", "a JPEG picture", "readable")
-WEBP = Kind("WEBP", "a WebP picture", "readable")
-AVIF = Kind("AVIF", "an AVIF picture", "readable")
-GIF = Kind("GIF", "a GIF picture", "readable")
+WEBP = Kind("WEBP", "a WebP picture", "readable", "animation")
+AVIF = Kind("AVIF", "an AVIF picture", "readable", "animation")
+GIF = Kind("GIF", "a GIF picture", "readable", "animation")
 
 HEIC = Kind("HEIC", "a HEIC picture", "picture")
 SVG = Kind("SVG", "an SVG drawing", "picture")
 
-MP4 = Kind("MP4", "an MP4 video", "other")
+MP4 = Kind("MP4", "an MP4 video", "other", "video", "mov")
+M4A = Kind("M4A", "an M4A audio file", "other", demuxer="mov")
+MATROSKA = Kind("MATROSKA", "a WebM or Matroska video", "other", "video", "matroska")
+AVI = Kind("AVI", "an AVI video", "other", "video", "avi")
+OGG = Kind("OGG", "an Ogg audio or video file", "other", "video", "ogg")
+MP3 = Kind("MP3", "an MP3 audio file", "other", demuxer="mp3")
+AAC = Kind("AAC", "an AAC audio file", "other", demuxer="aac")
 HTML = Kind("HTML", "a web page (HTML)", "other")
 XML = Kind("XML", "an XML file", "other")
 JSON = Kind("JSON", "a JSON file", "other")
@@ -77,15 +89,20 @@ _PREFIXES: tuple[tuple[bytes, Kind], ...] = (
     (b"\x76\x2f\x31\x01", Kind("EXR", "an OpenEXR picture", "picture")),
     (b"#?RADIANCE", Kind("HDR", "a Radiance HDR picture", "picture")),
     (b"FUJIFILMCCD-RAW", Kind("RAF", "a camera raw picture (RAF)", "picture")),
-    (b"\x1a\x45\xdf\xa3", Kind("MATROSKA", "a WebM or Matroska video", "other")),
-    (b"FLV\1", Kind("FLV", "a Flash video", "other")),
-    (b"\0\0\1\xba", Kind("MPEG", "an MPEG video", "other")),
-    (b"\0\0\1\xb3", Kind("MPEG", "an MPEG video", "other")),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Kind("ASF", "a Windows Media file", "other")),
-    (b"OggS", Kind("OGG", "an Ogg audio or video file", "other")),
-    (b"ID3", Kind("MP3", "an MP3 audio file", "other")),
-    (b"\xff\xfb", Kind("MP3", "an MP3 audio file", "other")),
-    (b"fLaC", Kind("FLAC", "a FLAC audio file", "other")),
+    (b"\x1a\x45\xdf\xa3", MATROSKA),
+    (b"FLV\1", Kind("FLV", "a Flash video", "other", "unread")),
+    (b"\0\0\1\xba", Kind("MPEG", "an MPEG video", "other", "unread")),
+    (b"\0\0\1\xb3", Kind("MPEG", "an MPEG video", "other", "unread")),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Kind("ASF", "a Windows Media file", "other", "unread")),
+    (b"OggS", OGG),
+    (b"ID3", MP3),
+    (b"\xff\xfb", MP3),
+    (b"\xff\xfa", MP3),
+    (b"\xff\xf3", MP3),
+    (b"\xff\xf2", MP3),
+    (b"\xff\xf1", AAC),
+    (b"\xff\xf9", AAC),
+    (b"fLaC", Kind("FLAC", "a FLAC audio file", "other", demuxer="flac")),
     (b"%PDF-", Kind("PDF", "a PDF document", "other")),
     (b"PK\3\4", Kind("ZIP", "a ZIP archive or an office document", "other")),
     (b"Rar!\x1a\x07", Kind("RAR", "a RAR archive", "other")),
@@ -97,15 +114,16 @@ _PREFIXES: tuple[tuple[bytes, Kind], ...] = (
 
 _RIFF = {
     b"WEBP": WEBP,
-    b"AVI ": Kind("AVI", "an AVI video", "other"),
-    b"WAVE": Kind("WAV", "a WAV audio file", "other"),
+    b"AVI ": AVI,
+    b"WAVE": Kind("WAV", "a WAV audio file", "other", demuxer="wav"),
 }
 
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 _BMP = Kind("BMP", "a BMP picture", "picture")
 _PNM = Kind("PNM", "a PNM picture", "picture")
-_QUICKTIME = Kind("MOV", "a QuickTime video", "other")
+_QUICKTIME = Kind("MOV", "a QuickTime video", "other", "video", "mov")
+_AUDIO_BRANDS = {b"M4A ", b"M4B "}
 
 
 def sniff(head: bytes) -> Kind:
@@ -146,6 +164,8 @@ def _boxed(head: bytes) -> Kind | None:
         return AVIF
     if brands & _HEIC_BRANDS:
         return HEIC
+    if head[8:12] in _AUDIO_BRANDS:
+        return M4A
     return _QUICKTIME if head[8:12] == b"qt  " else MP4
 
 

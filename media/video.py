@@ -1,30 +1,52 @@
-"""MP4 that plays everywhere: H.264 High, 4:2:0, BT.709, index in front, within a budget of bytes."""
+"""MP4 that plays everywhere: H.264 High, 4:2:0, BT.709, AAC, index in front, within a budget of bytes.
+
+A budget that any clip fits into is encoded for at once, by quality. Otherwise a fast first pass measures the clip; then
+it is encoded by quality where that fits, or by size, with what the first pass found out about each frame.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import av
 import numpy as np
+from av.error import ExternalError
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from jobs.errors import Note
-from media.fitting import AIM, Encoded, fit
-from media.frames import Footage, Frame
-from media.passes import Meter, OnFrame, pour
+from media.fitting import HEADROOM, ClipTooLarge, Encoded
+from media.frames import SOUND_RATE, Footage, Frame
+from media.likeness import likeness
+from media.passes import Meter, OnFrame, Track, heard, over_white, pour
 
 BEST_CRF = 17.0
 """Below this nobody sees a difference; measured in benchmarks/encode.py."""
-SCALED_CRF = 28.0
-"""What a clip that has to shrink is meant to be compressed with: softer but clean beats large and blocky."""
-POOR_CRF = 33.0
-"""Above this a smaller picture looks better at the same weight."""
-WORST_CRF = 51.0
-AUDIBLE_CRF = 24.0
-"""From here on the person is told that quality was given up."""
+PLENTY_BITS = 2.5
+"""Bits for each pixel of each frame from which on a budget is met by all but the grainiest clips at `BEST_CRF`."""
+STARVED_BITS = 0.2
+"""Bits a pixel below which the first pass measures at `MIDDLE_CRF`."""
+MIDDLE_CRF = 21.0
+CERTAIN = 0.75
+"""A clip that the first pass weighs at so much of the limit will fit by quality too: its estimate is that good."""
+POOR_RATIO = 6.0
+"""So many times too heavy at `BEST_CRF`, and the picture shrinks until it is no more than that: about CRF 32."""
+AUDIBLE_RATIO = 2.2
+"""From here on (about CRF 24) the person is told that quality was given up."""
+AIM = 0.985
+"""Of the limit; x264's two passes land within a percent of what they are told, except on very short clips."""
+MAX_PASSES = 8
+"""Two are the rule; the others are for clips of a few frames, whose size no first pass foretells."""
+
+SOUND_RATES = (128, 96, 64, 48, 32)
+"""Kilobits a second that sound may take, the best first that leaves pictures `PICTURE_SHARE` of the budget."""
+PICTURE_SHARE = 0.75
+FRAME_BYTES = 24
+"""What the index holds for each frame and for each packet of sound, at most."""
+INDEX_BYTES = 2500
 
 PRESET = "medium"
 """On two cores: twice as fast as `slow` or better, and within 3 % of its size (benchmarks/encode.py)."""
@@ -40,10 +62,11 @@ _FINE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_
 
 @dataclass(frozen=True)
 class Mp4Plan:
-    """One pass: how hard to compress, and how large the picture is against the original."""
+    """One pass: by quality, or by size where `bit_rate` (bits a second) is set; and how large the picture is."""
 
-    crf: float = BEST_CRF
+    bit_rate: int | None = None
     scale: float = 1.0
+    sound_kbps: int | None = None
 
 
 def encode_mp4(
@@ -57,60 +80,182 @@ def encode_mp4(
     """Write `footage` as an MP4 of at most 95 % of the budget: first compressed harder, then smaller.
 
     `metadata` are container tags (`comment`, `title`, …). Odd sides grow by one pixel that repeats the edge: scaling by
-    101/102 would blur every pixel, 4:2:0 cannot crop by one.
+    101/102 would blur every pixel, 4:2:0 cannot crop by one. What is transparent becomes white.
 
     Raises:
         ClipTooLarge: it does not fit at any quality.
     """
-    plan, passes = fit(Mp4Plan(), _Mp4Ladder(footage, metadata or {}, on_frame), path, budget_bytes)
-    width, height = _size(footage, plan)
-    notes = _notes(footage, plan, width, height)
-    return Encoded(path, path.stat().st_size, width, height, footage.count, footage.fps, passes, notes)
+    part = path.with_name(f"{path.name}.part")
+    limit = int(budget_bytes * HEADROOM)
+    sound_kbps = best_sound_kbps(footage, limit)
+    try:
+        with TemporaryDirectory(prefix="zoetrope-stats-") as folder:
+            writer = _Writer(footage, metadata or {}, on_frame, Path(folder) / "stats")
+            fitted = _fit(writer, Mp4Plan(sound_kbps=sound_kbps), part, limit)
+        if fitted is None:
+            raise ClipTooLarge.for_budget(budget_bytes)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    width, height = _size(footage, fitted.plan)
+    notes = _notes(footage, fitted, width, height)
+    alike = likeness(footage, list(range(footage.count)), _decoded(path))
+    weight = path.stat().st_size
+    return Encoded(path, weight, width, height, footage.count, footage.fps, fitted.passes, notes, alike)
+
+
+def best_sound_kbps(footage: Footage, limit_bytes: int) -> int | None:
+    """What the footage's sound may take of a budget; None where it has none, or none fits beside the pictures."""
+    sound = heard(footage)
+    if sound is None:
+        return None
+    seconds = len(sound) / SOUND_RATE
+    fits = (rate for rate in SOUND_RATES if rate * 125 * seconds <= limit_bytes * (1 - PICTURE_SHARE))
+    return next(fits, None)
 
 
 @dataclass(frozen=True)
-class _Mp4Ladder:
-    """Compressed harder down to `POOR_CRF`, then smaller at `SCALED_CRF`, then both to the utmost."""
+class _Fitted:
+    plan: Mp4Plan
+    passes: int
+    ratio: float
+    """How many times too heavy it was by quality; 1 where it was not."""
+
+
+def _fit(writer: "_Writer", first: Mp4Plan, part: Path, limit: int) -> _Fitted | None:
+    """Encode into `part` within `limit` bytes; None where nothing fits."""
+    footage, passes, ratio = writer.footage, 0, 1.0
+    pixels = footage.width * footage.height * footage.count
+    if 8 * limit >= PLENTY_BITS * pixels:
+        passes += 1
+        if writer.encode(first, part, limit) <= limit:
+            return _Fitted(first, passes, ratio)
+    room = max(1, limit - writer.besides(first))
+    ratio = writer.measure(first, room)
+    if not passes and ratio < CERTAIN:
+        passes += 1
+        if writer.encode(first, part, limit) <= limit:
+            return _Fitted(first, passes, ratio)
+    plan = _shrunk(footage, first, ratio)
+    if plan.scale < 1:
+        writer.measure(plan, room)
+    return _by_size(writer, plan, part, limit, passes, ratio)
+
+
+def _by_size(writer: "_Writer", first: Mp4Plan, part: Path, limit: int, passes: int, ratio: float) -> _Fitted | None:
+    """Second passes, each told what the last one weighed too much, then smaller pictures, then no sound."""
+    plan: Mp4Plan = first
+    seconds, aim, smallest = float(writer.footage.count / writer.footage.fps), AIM, _smallest(writer.footage)
+    while passes < MAX_PASSES:
+        room = limit - writer.besides(plan)
+        plan = replace(plan, bit_rate=max(1000, int(room * aim * 8 / seconds)))
+        weight = writer.encode_second(plan, part, limit)
+        passes += weight is not None
+        if weight is not None and weight <= limit:
+            return _Fitted(plan, passes, max(1.0, ratio))
+        if weight is not None and passes < 4:
+            aim *= 0.97 * min(1.0, max(0.2, room / max(1, weight - writer.besides(plan)))) ** 1.2
+        elif plan.scale > smallest:
+            plan, aim = replace(plan, scale=max(smallest, plan.scale * 0.6)), AIM
+            writer.measure(plan, room)
+        elif plan.sound_kbps:
+            plan = replace(plan, sound_kbps=None)
+        else:
+            break
+    return None
+
+
+def _shrunk(footage: Footage, plan: Mp4Plan, ratio: float) -> Mp4Plan:
+    """The plan, made smaller where its bits would not do: half the width takes about a third of them."""
+    if ratio <= POOR_RATIO:
+        return plan
+    return replace(plan, scale=max(_smallest(footage), (POOR_RATIO / ratio) ** 0.6))
+
+
+def _smallest(footage: Footage) -> float:
+    return min(1.0, SHORTEST_SIDE / min(footage.width, footage.height))
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Encodes one clip by any plan."""
 
     footage: Footage
     metadata: Mapping[str, str]
     on_frame: OnFrame | None
+    stats: Path
+
+    def besides(self, plan: Mp4Plan) -> int:
+        """Bytes of the file that are not pictures, at most."""
+        seconds = float(self.footage.count / self.footage.fps)
+        sound = (plan.sound_kbps or 0) * 125 * seconds * 1.03
+        packets = self.footage.count + (seconds * SOUND_RATE / 1024 if plan.sound_kbps else 0)
+        tags = sum(len(text.encode()) for text in self.metadata.values())
+        return round(sound + FRAME_BYTES * packets + INDEX_BYTES / (1 if plan.sound_kbps else 2) + tags)
+
+    def measure(self, plan: Mp4Plan, room: int) -> float:
+        """A fast first pass that leaves its findings in `stats`; how many times `room` pictures weigh at `BEST_CRF`.
+
+        Nearer the quality to come its findings fit better (0.005 SSIM), but only so far: grain that is gone at a high
+        CRF cannot be told from none, and a second pass after such a first weighed three times what it was told.
+        """
+        width, height = _size(self.footage, plan)
+        starved = 8 * room < STARVED_BITS * width * height * self.footage.count
+        crf = MIDDLE_CRF if starved else BEST_CRF
+        meter = Meter(math.inf, self.footage.count)
+        with av.open("measure.mp4", "w", format="null") as container:
+            options = {"flags": "+cgop+pass1", "crf": f"{crf:.2f}"}
+            stream = self._stream(container, replace(plan, bit_rate=None), options)
+            pour(_yuv(self.footage, stream.width, stream.height), stream, meter, self.on_frame)
+        return sum(meter.sizes) / max(1, room) * 2 ** ((crf - BEST_CRF) / 6)
 
     def encode(self, plan: Mp4Plan, path: Path, limit_bytes: int) -> int:
-        footage, meter = self.footage, Meter(limit_bytes, self.footage.count)
-        with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        """Write the file; its size, or a forecast where it was given up.
+
+        A second pass is never given up: one that is over is a little over, and its true weight is worth knowing.
+        """
+        meter = Meter(math.inf if plan.bit_rate else limit_bytes, self.footage.count)
+        options = {"movflags": "+faststart", "fflags": "+bitexact"}
+        with av.open(str(path), "w", format="mp4", options=options) as container:
             container.metadata.update(self.metadata)
-            stream = cast(Any, container).add_stream(
-                "libx264", footage.fps, _x264_options(footage.fps, plan, _size(footage, plan))
-            )
-            stream.width, stream.height = _size(footage, plan)
-            stream.pix_fmt = "yuv420p"
-            _tag_bt709(stream.codec_context)
-            whole = pour(_yuv(footage, stream.width, stream.height), stream, meter, self.on_frame)
-        return path.stat().st_size if whole else meter.forecast()
+            second = {"flags": "+cgop+pass2"} if plan.bit_rate else {"crf": f"{BEST_CRF:.2f}"}
+            stream = self._stream(container, plan, second)
+            track = self._track(container, plan)
+            whole = pour(_yuv(self.footage, stream.width, stream.height), stream, meter, self.on_frame, track)
+        return path.stat().st_size if whole else max(limit_bytes + 1, meter.forecast())
 
-    def lighter(self, plan: Mp4Plan, ratio: float) -> Mp4Plan | None:
-        """Six steps of CRF halve the bits (x264's own rule); half the width takes about a third of them."""
-        bits = math.log2(ratio / AIM)
-        if plan.crf < POOR_CRF and plan.scale == 1:
-            return Mp4Plan(min(POOR_CRF, plan.crf + 6 * bits))
-        smallest = min(1.0, SHORTEST_SIDE / min(self.footage.width, self.footage.height))
-        if plan.scale > smallest:
-            bits += (plan.crf - SCALED_CRF) / 6
-            return Mp4Plan(SCALED_CRF, max(smallest, plan.scale * 2 ** (-0.6 * max(0.2, bits))))
-        return Mp4Plan(min(WORST_CRF, plan.crf + 6 * max(0.5, bits)), plan.scale) if plan.crf < WORST_CRF else None
+    def encode_second(self, plan: Mp4Plan, path: Path, limit_bytes: int) -> int | None:
+        """The same by size; None where x264 says before it begins that so few bits cannot hold the clip."""
+        try:
+            return self.encode(plan, path, limit_bytes)
+        except ExternalError:
+            return None
 
-    def between(self, heavy: Mp4Plan, light: Mp4Plan, way: float) -> Mp4Plan | None:
-        if heavy.scale == light.scale:
-            return Mp4Plan(heavy.crf + way * (light.crf - heavy.crf), light.scale)
-        return Mp4Plan(light.crf, heavy.scale * (light.scale / heavy.scale) ** way)
+    def _stream(self, container: Any, plan: Mp4Plan, options: dict[str, str]) -> Any:
+        width, height = _size(self.footage, plan)
+        common = _x264_options(self.footage.fps, (width, height))
+        if "pass" in options.get("flags", ""):
+            common["stats"] = str(self.stats)
+        stream = container.add_stream("libx264", self.footage.fps, {**common, **options})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if plan.bit_rate:
+            stream.codec_context.bit_rate = plan.bit_rate
+        _tag_bt709(stream.codec_context)
+        return stream
+
+    def _track(self, container: Any, plan: Mp4Plan) -> Track | None:
+        sound = heard(self.footage)
+        if sound is None or not plan.sound_kbps:
+            return None
+        stream = container.add_stream("aac", SOUND_RATE)
+        stream.codec_context.bit_rate, stream.codec_context.layout = plan.sound_kbps * 1000, "stereo"
+        return Track(stream, sound)
 
 
-def _x264_options(fps: Fraction, plan: Mp4Plan, size: tuple[int, int]) -> dict[str, str]:
+def _x264_options(fps: Fraction, size: tuple[int, int]) -> dict[str, str]:
     keyframes = max(1, round(fps * KEYFRAME_SECONDS))
     return {
         **({"x264-params": "no-mbtree=1"} if min(size) < SMALL_SIDE else {}),
-        "crf": f"{plan.crf:.2f}",
         "preset": PRESET,
         "profile": "high",
         "g": str(keyframes),
@@ -131,7 +276,7 @@ def _yuv(footage: Footage, width: int, height: int) -> Iterator[av.VideoFrame]:
     converter = VideoReformatter()
     for number, frame in enumerate(footage):
         converted = converter.reformat(
-            av.VideoFrame.from_ndarray(_even(frame), format="rgb24"),
+            av.VideoFrame.from_ndarray(_even(over_white(frame)), format="rgb24"),
             width,
             height,
             "yuv420p",
@@ -159,8 +304,19 @@ def _size(footage: Footage, plan: Mp4Plan) -> tuple[int, int]:
     return max(2, round(width * plan.scale / 2) * 2), max(2, round(height * plan.scale / 2) * 2)
 
 
-def _notes(footage: Footage, plan: Mp4Plan, width: int, height: int) -> tuple[Note, ...]:
-    if plan.scale < 1:
+def _decoded(path: Path) -> Iterator[Frame]:
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield cast(Frame, frame.to_ndarray(format="rgb24"))
+
+
+def _notes(footage: Footage, fitted: _Fitted, width: int, height: int) -> tuple[Note, ...]:
+    notes = [Note("alpha_over_white")] if footage.channels == 4 else []
+    if fitted.plan.scale < 1:
         was = {"from_width": footage.width, "from_height": footage.height}
-        return (Note("made_smaller", {"width": width, "height": height, **was}),)
-    return (Note("lower_quality"),) if plan.crf > AUDIBLE_CRF else ()
+        notes.append(Note("made_smaller", {"width": width, "height": height, **was}))
+    elif fitted.ratio > AUDIBLE_RATIO:
+        notes.append(Note("lower_quality"))
+    if heard(footage) is not None and not fitted.plan.sound_kbps:
+        notes.append(Note("sound_left_out"))
+    return tuple(notes)

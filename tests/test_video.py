@@ -1,6 +1,5 @@
 """Clips become files that play everywhere, in the right colours and at the right speed, and always fit."""
 
-import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -15,6 +14,7 @@ from jobs.texts import say
 from media.fitting import HEADROOM, ClipTooLarge, Encoded
 from media.frames import Frame, FrameSpool
 from media.gif import encode_gif
+from media.passes import Meter
 from media.probe import probe, reencode, rgb
 from media.video import encode_mp4
 
@@ -60,7 +60,7 @@ def decoded(path: Path) -> list[Frame]:
 def gif_delays(path: Path) -> list[int]:
     """Each frame's delay in milliseconds, as Pillow reads it."""
     with Image.open(path) as gif:
-        return [gif.seek(number) or int(gif.info["duration"]) for number in range(gif.n_frames)]
+        return [gif.seek(number) or int(gif.info["duration"]) for number in range(getattr(gif, "n_frames", 1))]
 
 
 # Spool
@@ -251,7 +251,7 @@ def test_a_budget_is_used(film: Callable[..., FrameSpool], tmp_path: Path, encod
     for share in (0.5, 0.15):
         encoded = encode(spool, tmp_path / "a", int(whole * share))
         assert encoded.size_bytes > 0.6 * HEADROOM * whole * share
-        assert encoded.passes <= 7
+        assert encoded.passes <= 3  # two are the rule; 24 frames of grain are too few for a forecast
 
 
 @pytest.mark.parametrize("encode", [encode_mp4, encode_gif])
@@ -271,7 +271,7 @@ def test_an_impossible_budget_is_a_failure_and_leaves_nothing(
 def test_every_frame_is_counted_and_a_cancel_leaves_nothing(
     film: Callable[..., FrameSpool], tmp_path: Path, encode: Encoder
 ) -> None:
-    spool, seen = film(drifting(10)), []
+    spool, seen = film(drifting(10)), list[tuple[int, int]]()
     encode(spool, tmp_path / "a", PLENTY, on_frame=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 10) for done in range(1, 11)]
 
@@ -284,14 +284,24 @@ def test_every_frame_is_counted_and_a_cancel_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize("encode", [encode_mp4, encode_gif])
-def test_a_hopeless_pass_ends_early(film: Callable[..., FrameSpool], tmp_path: Path, encode: Encoder) -> None:
-    spool, seen = film(drifting(90, 80, 48, grain=25)), []
-    encode(spool, tmp_path / "a", 40_000, on_frame=lambda done, total: seen.append(done))
-    restarts = [before for before, after in itertools.pairwise(seen) if after == 1]
+def test_a_hopeless_pass_ends_early() -> None:
+    meter = Meter(10_000, 90)
+    for done in range(90):
+        meter.add(3_000 if done == 0 else 1_000)
+        if meter.hopeless:
+            break
 
-    assert restarts
-    assert restarts[0] < 90
+    assert len(meter.sizes) == 8 + 1
+    assert meter.forecast() == 3_000 + 89 * 1_000
+
+
+def test_a_clip_that_grows_heavier_than_its_samples_still_fits(film: Callable[..., FrameSpool], tmp_path: Path) -> None:
+    """Grain in a few frames, between the places where samples are taken."""
+    calm, wild = list(drifting(60, 80, 48)), list(drifting(60, 80, 48, grain=60))
+    frames = [wild[at] if at % 20 in {2, 3, 4, 5} else calm[at] for at in range(60)]
+    encoded = encode_gif(film(frames, 12), tmp_path / "a", 90_000)
+
+    assert encoded.size_bytes <= HEADROOM * 90_000
 
 
 # Metadata and second thoughts

@@ -1,0 +1,139 @@
+"""**Who made this?** What a posted file gives away, weighed against what is remembered here."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from arq.connections import ArqRedis
+
+from jobs import proofs
+from jobs.errors import Note
+from media.examine import Examined, Standing, examine
+from media.fingerprint import nearest
+from media.identity import Trusted
+from media.marks import job_of
+from media.store import digest_of
+
+
+class Whose(StrEnum):
+    """The four cases, and the one in which nobody can tell any more."""
+
+    OURS = "ours"
+    """Made here, and as it was when it was made."""
+    STRIPPED = "stripped"
+    """Made here; the pictures say so, what was said about them is gone."""
+    ALTERED = "altered"
+    """It carries our name, and it is not what was made here."""
+    NOT_OURS = "not_ours"
+    CLAIMED = "claimed"
+    """It says that it was made here, and nothing is left to compare it with."""
+
+
+class By(StrEnum):
+    """What the answer rests on, the surest first."""
+
+    CREDENTIAL = "credential"
+    DIGEST = "digest"
+    """It is bit for bit a file that was made here."""
+    ESSENCE = "essence"
+    """Its pictures and sound are bit for bit those of a file that was made here."""
+    LOOKS = "looks"
+    """It looks like one: likely, not certain."""
+    MARK = "mark"
+    """It says so."""
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is remembered here that fits the file: the jobs found by its traces, and by what it claims."""
+
+    by_digest: str | None = None
+    by_essence: str | None = None
+    by_looks: str | None = None
+    claimed_is_known: bool = False
+    """The job that its mark names is remembered, so its files are known and this is none of them."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whose it is, which job made it or is said to have, and what that rests on."""
+
+    whose: Whose
+    by: By
+    job_id: str | None = None
+    signer: str = ""
+    """Who else says so, where somebody else signed it."""
+    expired: bool = False
+    """The credential's certificate has run out since."""
+
+    @property
+    def note(self) -> Note:
+        """For the person who asked: a code of `jobs.texts`, and its facts."""
+        if self.whose is Whose.NOT_OURS:
+            return Note("whose_others", {"signer": self.signer}) if self.signer else Note("whose_not_ours")
+        if self.whose is Whose.STRIPPED and self.by is By.LOOKS:
+            return Note("whose_alike", {"job": self.job_id or ""})
+        if self.whose is Whose.ALTERED and self.job_id is None:
+            return Note("whose_altered_unknown")
+        return Note(
+            f"whose_{self.whose}_{self.by}" if self.whose is Whose.OURS else f"whose_{self.whose}",
+            {"job": self.job_id or ""},
+        )
+
+
+def judge(seen: Examined, known: Known) -> Answer:
+    """Whose a file is. Proof goes before likeness, and likeness before what the file says of itself."""
+    credential, claimed = seen.credential, job_of(seen.mark)
+    expired = credential.expired
+    if credential.standing is Standing.VALID:
+        return Answer(Whose.OURS, By.CREDENTIAL, credential.job_id, expired=expired)
+    if known.by_digest:
+        return Answer(Whose.OURS, By.DIGEST, known.by_digest)
+    if credential.standing is Standing.ALTERED:
+        return Answer(Whose.ALTERED, By.CREDENTIAL, known.by_essence or credential.job_id)
+    if known.by_essence:
+        return Answer(Whose.STRIPPED, By.ESSENCE, known.by_essence)
+    if seen.mark is not None and known.claimed_is_known:
+        return Answer(Whose.ALTERED, By.MARK, claimed)
+    if known.by_looks:
+        return Answer(Whose.STRIPPED, By.LOOKS, known.by_looks)
+    if seen.mark is not None:
+        return Answer(Whose.CLAIMED, By.MARK, claimed)
+    return Answer(Whose.NOT_OURS, By.NOTHING, signer=credential.signer)
+
+
+class Asker:
+    """Looks a file up: in a process of its own what it says, in Redis what is known of it."""
+
+    def __init__(
+        self,
+        redis: ArqRedis,
+        trusted: Trusted,
+        look: Callable[[bytes, Trusted], Examined] = examine,
+        at_once: int = 2,
+    ) -> None:
+        """`trusted` are our own certificates; at most `at_once` files are examined at the same time."""
+        self.redis = redis
+        self.trusted = trusted
+        self._look = look
+        self._turns = asyncio.Semaphore(at_once)
+
+    async def ask(self, data: bytes) -> Answer:
+        """Whose this file is; takes about a second."""
+        async with self._turns:
+            seen = await asyncio.to_thread(self._look, data, self.trusted)
+        return judge(seen, await self._known(data, seen))
+
+    async def _known(self, data: bytes, seen: Examined) -> Known:
+        claimed = job_of(seen.mark)
+        by_digest = await self._find(await asyncio.to_thread(digest_of, data))
+        by_essence = await self._find(seen.essence)
+        likeness = (
+            None if by_digest or by_essence or not seen.looks else nearest(seen.looks, await proofs.prints(self.redis))
+        )
+        return Known(by_digest, by_essence, likeness, bool(claimed and await proofs.left_by(self.redis, claimed)))
+
+    async def _find(self, digest: str | None) -> str | None:
+        return await proofs.find(self.redis, digest) if digest else None

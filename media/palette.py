@@ -1,0 +1,161 @@
+"""A palette for a whole clip, alpha included, and its frames in it, dithered by a pattern that stands still."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from media.frames import Frame
+
+SAMPLES = 16_384
+ROUNDS = 6
+"""Of Lloyd's algorithm; more gain nothing that is seen."""
+SOFT, HARD = (5, 5, 5, 3), (6, 6, 6, 0)
+"""Bits of red, green, blue and alpha by which the nearest colour is looked up: finer than the dither is coarse."""
+STRENGTH = 4.0
+"""Of the dither, in levels of 255, at 256 colours."""
+
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+CHROMA_WEIGHT = 0.42
+EYE = np.column_stack([LUMA, *(CHROMA_WEIGHT * (np.eye(3, dtype=np.float32)[[0, 2]] - LUMA))]).astype(np.float32)
+"""RGB to lightness, red and blue against it, weighed as an eye does: it sees less than half as much of hue."""
+
+
+def bayer(side: int) -> NDArray[np.float32]:
+    """Bayer's matrix of ordered dithering (1973), `[side, side]`, from -0.5 to 0.5; `side` is a power of two."""
+    matrix = np.zeros((1, 1), np.float32)
+    while len(matrix) < side:
+        matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
+    return ((matrix + 0.5) / matrix.size - 0.5).astype(np.float32)
+
+
+_PATTERN = bayer(8)
+
+
+def graded(most: int, fewest: int, quality: float) -> int:
+    """How many colours `quality` (0 to 1) stands for: one of nine grades, so that few palettes need be made."""
+    return round(fewest * (most / fewest) ** (round(quality * 8) / 8))
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Up to 256 colours, the last of them transparent, and which of them is nearest to any."""
+
+    colours: NDArray[np.uint8]
+    """`[N, 4]`, straight alpha."""
+    nearest: NDArray[np.uint8]
+    """For each cell of colour space the index of its colour."""
+    levels: tuple[int, int, int, int]
+    """Bits of each channel that make a cell."""
+    strength: float
+
+    @property
+    def argb(self) -> NDArray[np.uint8]:
+        """`[256, 4]` as FFmpeg's `pal8` has it."""
+        padded = np.zeros((256, 4), np.uint8)
+        padded[: len(self.colours)] = self.colours[:, [3, 0, 1, 2]]
+        return padded
+
+    def indices(self, frame: Frame) -> NDArray[np.uint8]:
+        """The frame as indices `[H, W]`. Alpha is dithered too, except where it is full or none."""
+        height, width, channels = frame.shape
+        rows, columns = -(-height // 8), -(-width // 8)
+        shift = np.tile(_PATTERN * self.strength, (rows, columns))[:height, :width, None]
+        colour = np.clip(frame[..., :3] + shift, 0, 255).astype(np.uint8)
+        if self.levels == HARD:
+            found = self.nearest[_cells(colour, self.levels)]
+            return found if channels == 3 else np.where(frame[..., 3] < 128, np.uint8(len(self.colours) - 1), found)
+        soft = (frame[..., 3:] > 8) & (frame[..., 3:] < 247)
+        alpha = np.where(soft, np.clip(frame[..., 3:] + 2 * shift, 0, 255), frame[..., 3:]).astype(np.uint8)
+        return self.nearest[_cells(np.concatenate([colour, alpha], axis=2), self.levels)]
+
+
+def palette_of(frames: Iterable[Frame], colours: int, *, soft: bool) -> Palette:
+    """The palette that serves all of `frames` best, of at most `colours` (2 to 256), always the same for the same.
+
+    `soft`: with colours that are half transparent, for RGBA frames; else a pixel shows wholly or not at all.
+    """
+    wanted = max(2, min(256, colours)) - 1
+    pixels = _sampled(frames, soft=soft)
+    exact = np.unique(pixels, axis=0)
+    found = np.vstack([exact if len(exact) <= wanted else _clustered(pixels, wanted), np.zeros((1, 4), np.uint8)])
+    levels = SOFT if soft else HARD
+    table = _table(found if soft else found[:-1], levels)
+    return Palette(found, table, levels, STRENGTH * (256 / max(8, colours)) ** 0.4)
+
+
+def _clustered(pixels: NDArray[np.uint8], wanted: int) -> NDArray[np.uint8]:
+    """As many colours as `wanted` by Lloyd's algorithm; one that serves nobody moves to the pixel served worst."""
+    with Image.fromarray(pixels[None]) as strip:
+        first = strip.quantize(wanted, Image.Quantize.FASTOCTREE).getpalette("RGBA")
+    points = _weighed(pixels)
+    means = np.zeros((wanted, 4), np.float32)
+    start = _weighed(np.array(first, np.uint8).reshape(-1, 4)[:wanted])
+    means[: len(start)] = start
+    for _ in range(ROUNDS):
+        owner = _nearest(points, means)
+        counts = np.bincount(owner, minlength=wanted)
+        sums = np.stack([np.bincount(owner, points[:, c], wanted) for c in range(4)], axis=1)
+        means = (sums / np.maximum(1, counts)[:, None]).astype(np.float32)
+        empty = np.flatnonzero(counts == 0)
+        worst = np.argsort(-((points - means[owner]) ** 2).sum(axis=1), kind="stable")[: 8 * len(empty) : 8]
+        means[empty[: len(worst)]] = points[worst]
+    return np.unique(_straight(means[np.bincount(_nearest(points, means), minlength=wanted) > 0]), axis=0)
+
+
+def _sampled(frames: Iterable[Frame], *, soft: bool) -> NDArray[np.uint8]:
+    """Pixels `[N, 4]` from all frames alike, picked, not averaged: the few exact colours of a drawing survive."""
+    picked: list[NDArray[np.uint8]] = []
+    for frame in frames:
+        flat = frame.reshape(-1, frame.shape[2])
+        if not soft and frame.shape[2] == 4:
+            flat = flat[flat[:, 3] >= 128, :3]
+        picked.append(flat[:: max(1, len(flat) // 4096) | 1, : 4 if soft else 3])
+    pixels = np.concatenate(picked)
+    pixels = pixels[:: max(1, -(-len(pixels) // SAMPLES))]
+    if not len(pixels):
+        return np.zeros((1, 4), np.uint8)
+    if pixels.shape[1] == 3:
+        pixels = np.column_stack([pixels, np.full(len(pixels), 255, np.uint8)])
+    return np.ascontiguousarray(pixels)
+
+
+def _weighed(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Colours by how they look: premultiplied, so that what is hardly there hardly counts, and lightness above hue."""
+    wide = colours.astype(np.float32)
+    wide[:, :3] *= wide[:, 3:] / 255
+    wide[:, :3] = wide[:, :3] @ EYE
+    return wide
+
+
+def _straight(means: NDArray[np.float32]) -> NDArray[np.uint8]:
+    alpha = means[:, 3:]
+    colour = means[:, :3] @ np.linalg.inv(EYE) * 255 / np.maximum(alpha, 1)
+    return np.clip(np.column_stack([colour, alpha]).round(), 0, 255).astype(np.uint8)
+
+
+def _nearest(points: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The index of the nearest mean for each point, in slices that keep memory small."""
+    squares = (means**2).sum(axis=1)
+    slices = (points[at : at + 16_384] for at in range(0, len(points), 16_384))
+    return np.concatenate([(squares - 2 * part @ means.T).argmin(axis=1) for part in slices])
+
+
+def _cells(values: NDArray[np.uint8], levels: tuple[int, ...]) -> NDArray[np.uint32]:
+    """Which cell of the table each of `values`, `[..., channels]`, falls into."""
+    cells: NDArray[np.uint32] = np.zeros(values.shape[:-1], np.uint32)
+    for channel in range(values.shape[-1]):
+        bits = levels[channel]
+        cells |= (values[..., channel] >> (8 - bits)).astype(np.uint32) << np.uint32(sum(levels[channel + 1 :]))
+    return cells
+
+
+def _table(colours: NDArray[np.uint8], levels: tuple[int, ...]) -> NDArray[np.uint8]:
+    """For each cell the colour nearest to it; the first and the last of a channel stand for 0 and 255 themselves."""
+    axes = [
+        np.linspace(0, 255, 2**bits).round().astype(np.uint8) if bits else np.array([255], np.uint8) for bits in levels
+    ]
+    middles = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 4)
+    return _nearest(_weighed(middles), _weighed(colours)).astype(np.uint8)

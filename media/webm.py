@@ -1,0 +1,133 @@
+"""WebM with alpha: VP9 in good quality, Opus, within a budget of bytes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+
+from jobs.errors import Note
+from media.fitting import HEADROOM, Encoded, fit
+from media.frames import SOUND_RATE, Footage, Frame
+from media.likeness import likeness
+from media.passes import Meter, OnFrame, Track, heard, pour
+from media.plans import Plan, Road, Sampled, given_up, picked, shown, size
+from media.video import best_sound_kbps
+
+BEST_CRF, WORST_CRF = 22.0, 50.0
+"""VP9's scale goes to 63; 22 looks like H.264's 17."""
+QUALITY_BITS = 2.6
+SEEN_CRF = 33.0
+MAX_FPS = Fraction(60)
+PLENTY_BITS = 1.2
+"""Bits a pixel from which on nothing need be sampled first."""
+KEYFRAME_SECONDS = 5
+RUN_FRAMES = 20
+"""VP9 spends on hidden frames first and saves on those that follow."""
+SPEED = {"deadline": "good", "cpu-used": "4", "row-mt": "1", "tile-columns": "1", "threads": "2"}
+_FINE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+
+
+def encode_webm(
+    footage: Footage,
+    path: Path,
+    budget_bytes: int,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    on_frame: OnFrame | None = None,
+) -> Encoded:
+    """Write `footage` as a WebM of at most 95 % of the budget, with its alpha and sound where it has them.
+
+    Gives up quality first, then size, then frames a second. `metadata` become tags (`COMMENT`). Odd sides are kept.
+
+    Raises:
+        ClipTooLarge: it does not fit whatever is given up.
+    """
+    limit = int(budget_bytes * HEADROOM)
+    road = Road(footage, min(footage.fps, MAX_FPS), QUALITY_BITS)
+    bits = 8 * limit / (footage.width * footage.height * footage.count)
+    format_ = _Webm(footage, metadata or {}, best_sound_kbps(footage, limit))
+    step, passes = fit(Sampled(road, format_, on_frame, RUN_FRAMES), path, budget_bytes, plenty=bits > PLENTY_BITS)
+    plan = road.plan(step)
+    places = picked(footage, plan)
+    notes = given_up(footage, road.plan(0), plan, Note("lower_quality") if _crf(plan) > SEEN_CRF else None)
+    if heard(footage) is not None and not format_.sound_kbps:
+        notes += (Note("sound_left_out"),)
+    alike = likeness(footage, places, webm_frames(path))
+    return Encoded(path, path.stat().st_size, *size(footage, plan), len(places), plan.fps, passes, notes, alike)
+
+
+def _crf(plan: Plan) -> float:
+    return WORST_CRF + (BEST_CRF - WORST_CRF) * plan.quality
+
+
+@dataclass(frozen=True)
+class _Webm:
+    footage: Footage
+    metadata: Mapping[str, str]
+    sound_kbps: int | None
+
+    def write(self, plan: Plan, places: list[int], path: Path, meter: Meter, on_frame: OnFrame | None) -> bool:
+        whole = len(places) == len(picked(self.footage, plan))
+        with av.open(str(path), "w", format="webm", options={"fflags": "+bitexact"}) as container:
+            container.metadata.update({key.upper(): text for key, text in self.metadata.items()})
+            stream = self._stream(container, plan)
+            track = self._track(container) if whole else None
+            pictures = _yuv(shown(self.footage, plan, places), plan.fps, self.footage.channels == 4)
+            return pour(pictures, stream, meter, on_frame, track)
+
+    def _stream(self, container: Any, plan: Plan) -> Any:
+        """`auto-alt-ref` off with alpha: libvpx encodes alpha as a second film that must keep step."""
+        options = {**SPEED, "crf": f"{round(_crf(plan))}", "b": "0"}
+        options["g"] = str(max(1, round(plan.fps * KEYFRAME_SECONDS)))
+        if self.footage.channels == 4:
+            options["auto-alt-ref"] = "0"
+        stream = container.add_stream("libvpx-vp9", plan.fps, options)
+        stream.width, stream.height = size(self.footage, plan)
+        stream.pix_fmt = "yuva420p" if self.footage.channels == 4 else "yuv420p"
+        codec = stream.codec_context
+        codec.bit_rate = 0
+        codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
+        codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        return stream
+
+    def _track(self, container: Any) -> Track | None:
+        sound = heard(self.footage)
+        if sound is None or not self.sound_kbps:
+            return None
+        stream = container.add_stream("libopus", SOUND_RATE)
+        stream.codec_context.bit_rate, stream.codec_context.layout = self.sound_kbps * 1000, "stereo"
+        return Track(stream, sound)
+
+
+def _yuv(frames: Iterator[Frame], fps: Fraction, has_alpha: bool) -> Iterator[av.VideoFrame]:
+    """The frames in limited-range BT.709 4:2:0, alpha beside it, numbered."""
+    converter = VideoReformatter()
+    for number, frame in enumerate(frames):
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgba" if has_alpha else "rgb24")
+        converted = converter.reformat(
+            picture,
+            format="yuva420p" if has_alpha else "yuv420p",
+            src_color_range=ColorRange.JPEG,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=_FINE,
+        )
+        converted.pts, converted.time_base = number, 1 / fps
+        yield converted
+
+
+def webm_frames(path: Path) -> Iterator[Frame]:
+    """The frames of a VP9 file, `[H, W, 3]`, or `[H, W, 4]` where it has alpha: libvpx reads it, FFmpeg does not."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        has_alpha = stream.metadata.get("alpha_mode") == "1"
+        decoder = cast(Any, av.CodecContext.create("libvpx-vp9", "r"))
+        decoder.extradata = stream.codec_context.extradata
+        for packet in container.demux(stream):
+            for frame in decoder.decode(packet if packet.size else None):
+                yield frame.to_ndarray(format="rgba" if has_alpha else "rgb24")

@@ -1,0 +1,300 @@
+"""Every kind of file keeps what it can of colour, alpha, sound and recipe, and fits without many tries."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.texts import say
+from media.fitting import HEADROOM, ClipTooLarge
+from media.formats import FORMATS, Fitted, encode
+from media.frames import SOUND_RATE, Frame, FrameSpool, Sound
+from media.growing import GaveUp, GrowingSpool
+from media.palette import palette_of
+from media.probe import EncodedFootage, decoded_sound, probe, reencode
+
+PLENTY = 50_000_000
+WIDTH, HEIGHT = 128, 96
+SUFFIXED = [(kind, facts.suffix) for kind, facts in FORMATS.items()]
+
+
+def textured(count: int, grain: float = 0.0, width: int = WIDTH, height: int = HEIGHT) -> list[Frame]:
+    chance = np.random.default_rng(5)
+    coarse = chance.integers(40, 220, (6, 9, 3)).astype(np.uint8)
+    still = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+    shape = (height, width, 3)
+    return [
+        np.clip(np.roll(still, 3 * number, 1) + grain * chance.standard_normal(shape), 0, 255).astype(np.uint8)
+        for number in range(count)
+    ]
+
+
+def ball(count: int) -> list[Frame]:
+    """A disc with a soft edge that crosses an empty screen."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    frames: list[Frame] = []
+    for number, colours in enumerate(textured(count)):
+        far = np.hypot(rows - HEIGHT / 2, columns - 30 - 4 * number)
+        alpha = np.clip((30 - far) * 16, 0, 255).astype(np.uint8)
+        frames.append(np.dstack([colours, alpha]))
+    return frames
+
+
+def tone(seconds: float, hertz: float = 440) -> Sound:
+    wave = 9000 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE)
+    return np.repeat(wave.astype(np.int16)[:, None], 2, axis=1)
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Iterator[Callable[..., FrameSpool]]:
+    """Makes spools, with sound where given, and closes them."""
+    made: list[FrameSpool] = []
+
+    def of(frames: list[Frame], fps: Fraction | int = 12, sound: Sound | None = None) -> FrameSpool:
+        height, width, channels = frames[0].shape
+        made.append(FrameSpool.filled(frames, width, height, fps, tmp_path, channels))
+        made[-1].sound = sound
+        return made[-1]
+
+    yield of
+    for spool in made:
+        spool.close()
+
+
+def read_back(path: Path) -> list[Frame]:
+    return list(EncodedFootage(path, probe(path)))
+
+
+@pytest.mark.parametrize(("kind", "suffix"), SUFFIXED)
+def test_every_kind_carries_comment_speed_and_picture(
+    film: Callable[..., FrameSpool], tmp_path: Path, kind: str, suffix: str
+) -> None:
+    frames, path = textured(10), tmp_path / f"a{suffix}"
+    encoded = encode(kind, film(frames), path, PLENTY, metadata={"comment": '{"<seed>": "ü&7"}'})
+    facts, side = probe(path), FORMATS[kind].side
+
+    assert facts.metadata["comment"] == '{"<seed>": "ü&7"}'
+    assert facts.seconds == pytest.approx(10 / 12, abs=0.02)
+    assert (facts.frames, encoded.num_frames, encoded.passes) == (10, 10, 1)
+    assert (facts.width, facts.height) == ((side, side) if side else (WIDTH, HEIGHT)) == (encoded.width, encoded.height)
+    assert encoded.ssim is not None
+    assert encoded.ssim > 0.8
+    if not side:
+        off = [
+            np.abs(seen[..., :3].astype(int) - frame).mean()
+            for seen, frame in zip(read_back(path), frames, strict=True)
+        ]
+        assert max(off) < 6
+
+
+@pytest.mark.parametrize("kind", ["webp", "webm", "apng"])
+def test_soft_alpha_comes_back(film: Callable[..., FrameSpool], tmp_path: Path, kind: str) -> None:
+    frames, path = ball(8), tmp_path / "a"
+    encode(kind, film(frames), path, PLENTY)
+
+    for seen, frame in zip(read_back(path), frames, strict=True):
+        assert np.abs(seen[..., 3].astype(int) - frame[..., 3]).mean() < 2
+        solid = frame[..., 3] == 255
+        assert np.abs(seen[solid][:, :3].astype(int) - frame[solid][:, :3]).mean() < 6
+
+
+def test_an_apng_with_room_is_exact(film: Callable[..., FrameSpool], tmp_path: Path) -> None:
+    frames = ball(6)
+    encoded = encode("apng", film(frames), tmp_path / "a.png", PLENTY)
+
+    assert encoded.ssim == 1
+    for seen, frame in zip(read_back(tmp_path / "a.png"), frames, strict=True):
+        shown = frame[..., 3] > 0
+        assert np.array_equal(seen[shown], frame[shown])
+
+
+def test_a_gif_keeps_what_is_clear_clear_in_every_frame(film: Callable[..., FrameSpool], tmp_path: Path) -> None:
+    """The ball moves on, and leaves no trace where it was."""
+    frames = ball(10)
+    encode("gif", film(frames), tmp_path / "a.gif", PLENTY)
+
+    for seen, frame in zip(read_back(tmp_path / "a.gif"), frames, strict=True):
+        assert set(np.unique(seen[..., 3]).tolist()) == {0, 255}
+        assert not seen[frame[..., 3] == 0][:, 3].any()
+        assert seen[frame[..., 3] == 255][:, 3].all()
+
+
+def test_an_mp4_of_a_clip_with_alpha_shows_white_and_says_so(film: Callable[..., FrameSpool], tmp_path: Path) -> None:
+    encoded = encode("mp4", film(ball(5)), tmp_path / "a.mp4", PLENTY)
+
+    assert [note.code for note in encoded.notes] == ["alpha_over_white"]
+    assert read_back(tmp_path / "a.mp4")[0][:10, -10:].min() > 250
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp4", "aac"), ("webm", "opus")])
+def test_sound_is_heard_at_its_pitch_and_as_long_as_the_pictures(
+    film: Callable[..., FrameSpool], tmp_path: Path, kind: str, codec: str
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    encode(kind, film(textured(24), 12, tone(3)), path, PLENTY)
+    heard = decoded_sound(path)
+
+    assert codec in probe(path).sound_codec
+    assert heard is not None
+    assert len(heard) / SOUND_RATE == pytest.approx(2, abs=0.06)
+    spectrum = np.abs(np.fft.rfft(heard[8000:72000, 0]))
+    assert np.argmax(spectrum) * SOUND_RATE / 64000 == pytest.approx(440, abs=2)
+    assert np.abs(heard[20000:60000]).max() == pytest.approx(9000, rel=0.15)
+
+
+def test_a_format_without_sound_says_so(film: Callable[..., FrameSpool], tmp_path: Path) -> None:
+    encoded = encode("webp", film(textured(4), 12, tone(0.3)), tmp_path / "a", PLENTY)
+    assert [note.code for note in encoded.notes] == ["no_sound_here"]
+
+
+def test_sound_makes_room_in_a_small_budget(film: Callable[..., FrameSpool], tmp_path: Path) -> None:
+    spool = film(textured(48, grain=8), 12, tone(4))
+    roomy, tight = (encode("mp4", spool, tmp_path / "a", budget) for budget in (90_000, 20_000))
+
+    assert roomy.size_bytes <= HEADROOM * 90_000
+    assert tight.size_bytes <= HEADROOM * 20_000
+    assert "sound_left_out" not in {note.code for note in roomy.notes}
+    assert "sound_left_out" in {note.code for note in tight.notes}
+
+
+@pytest.mark.parametrize("kind", ["mp4", "gif", "webp", "webm", "apng"])
+@pytest.mark.parametrize("share", [0.6, 0.25])
+def test_two_encodes_land_close_under_the_limit(
+    film: Callable[..., FrameSpool], tmp_path: Path, kind: str, share: float
+) -> None:
+    spool = film(textured(40, grain=5), 12)
+    whole = encode(kind, spool, tmp_path / "whole", PLENTY).size_bytes
+    encoded = encode(kind, spool, tmp_path / "a", round(share * whole))
+
+    assert encoded.passes <= 2
+    least = 0.3 if kind == "apng" else 0.7  # between true colours and a palette lies nothing
+    assert least * HEADROOM * share * whole < encoded.size_bytes <= HEADROOM * share * whole
+    assert all(say(note.code, note.facts) for note in encoded.notes)
+
+
+@pytest.mark.parametrize("kind", ["webp", "webm", "apng", "sticker", "emoji"])
+def test_an_impossible_budget_is_a_failure_and_leaves_nothing(
+    film: Callable[..., FrameSpool], tmp_path: Path, kind: str
+) -> None:
+    with pytest.raises(ClipTooLarge):
+        encode(kind, film(textured(6)), tmp_path / "a", 60)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "side", "most"), [("sticker", 320, 512 * 1024), ("emoji", 128, 256 * 1024)])
+def test_stickers_and_emoji_are_what_discord_takes(
+    film: Callable[..., FrameSpool], tmp_path: Path, kind: str, side: int, most: int
+) -> None:
+    """Grain, alpha and seven seconds: nothing of it fits as it is."""
+    chance = np.random.default_rng(2)
+    frames = [np.dstack([frame, chance.integers(0, 2, frame.shape[:2], np.uint8) * 255]) for frame in textured(70, 20)]
+    encoded = encode(kind, film(frames, 10), tmp_path / "a", PLENTY)
+    facts = probe(tmp_path / "a")
+
+    assert (facts.width, facts.height) == (side, side)
+    assert 0.6 * most < encoded.size_bytes <= most
+    assert (facts.codec, facts.seconds <= 5.05) == (("apng", True) if kind == "sticker" else ("gif", False))
+    assert encoded.num_frames > 5
+    assert all(say(note.code, note.facts) for note in encoded.notes)
+    assert "fewer_colours" in {note.code for note in encoded.notes}
+
+
+def test_a_wide_clip_stands_in_the_middle_of_its_sticker(film: Callable[..., FrameSpool]) -> None:
+    fitted = Fitted(film(textured(2, width=64, height=16)), 128, None)
+    frame = fitted[1]
+
+    assert frame.shape == (128, 128, 4)
+    assert not frame[:48].any()
+    assert not frame[80:].any()
+    assert (frame[48:80, :, 3] == 255).all()
+    assert np.array_equal(frame, list(fitted)[1])
+
+
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_the_same_frames_make_the_same_file(film: Callable[..., FrameSpool], tmp_path: Path, kind: str) -> None:
+    sound = tone(0.5)
+    one, other = (encode(kind, film(ball(6), 12, sound), tmp_path / name, 14_000) for name in ("one", "other"))
+    assert one.path.read_bytes() == other.path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["mp4", "gif", "webp", "webm", "apng"])
+def test_any_size_is_taken(film: Callable[..., FrameSpool], tmp_path: Path, kind: str) -> None:
+    for width, height, count in ((1, 1, 1), (7, 3, 2), (33, 65, 3)):
+        frame = np.full((height, width, 4), (90, 200, 40, 255), np.uint8)
+        encode(kind, film([frame] * count, 6), tmp_path / "a", PLENTY)
+        seen = read_back(tmp_path / "a")
+        assert np.abs(seen[-1][0, 0, :3].astype(int) - (90, 200, 40)).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["webm", "webp", "apng", "gif"])
+def test_a_file_with_alpha_is_written_again_with_alpha(
+    film: Callable[..., FrameSpool], tmp_path: Path, kind: str
+) -> None:
+    first = encode(kind, film(ball(12)), tmp_path / "first", PLENTY, metadata={"comment": "mine"})
+    again = reencode(first.path, tmp_path / "again", round(first.size_bytes * 0.7))
+
+    assert again.size_bytes <= HEADROOM * 0.7 * first.size_bytes
+    assert probe(again.path).metadata["comment"] == "mine"
+    assert read_back(again.path)[3].shape[2] == 4
+    assert read_back(again.path)[3][0, 0, 3] == 0
+
+
+def test_a_palette_keeps_the_exact_colours_of_a_drawing() -> None:
+    colours = np.array([[255, 0, 0, 255], [0, 0, 0, 255], [255, 255, 255, 255], [0, 80, 200, 128]], np.uint8)
+    frame = colours[np.arange(64 * 64).reshape(64, 64) // 16 % 4]
+    palette = palette_of([frame], 16, soft=True)
+
+    found = palette.colours[palette.indices(frame)]
+    solid = frame[..., 3] == 255
+    assert np.abs(found[solid].astype(int) - frame[solid]).max() <= 4
+
+
+# Encoding beside the render
+
+
+def test_encoding_begins_before_the_last_frame_is_rendered(tmp_path: Path) -> None:
+    frames, taken = textured(90), threading.Event()
+    growing = GrowingSpool(WIDTH, HEIGHT, 12, len(frames), tmp_path)
+
+    def seen(done: int, _: int) -> None:
+        if done == 20:
+            taken.set()
+
+    with ThreadPoolExecutor(1) as thread:
+        encoding = thread.submit(encode, "mp4", growing, tmp_path / "beside.mp4", PLENTY, on_frame=seen)
+        for frame in frames[:30]:
+            growing.append(frame)
+        assert taken.wait(20), "no frame was encoded while the clip grew"
+        assert not encoding.done()
+        for frame in frames[30:]:
+            growing.append(frame)
+        encoding.result(timeout=30)
+    encode("mp4", growing.complete(), tmp_path / "after.mp4", PLENTY)
+    growing.spool.close()
+
+    assert (tmp_path / "beside.mp4").read_bytes() == (tmp_path / "after.mp4").read_bytes()
+
+
+def test_a_render_that_gives_up_ends_its_encode_too(tmp_path: Path) -> None:
+    growing = GrowingSpool(WIDTH, HEIGHT, 12, 50, tmp_path)
+    with ThreadPoolExecutor(1) as thread:
+        encoding = thread.submit(encode, "gif", growing, tmp_path / "a.gif", PLENTY)
+        growing.append(textured(1)[0])
+        growing.give_up()
+        with pytest.raises(GaveUp):
+            encoding.result(timeout=20)
+    growing.spool.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_more_frames_are_taken_than_promised(tmp_path: Path) -> None:
+    growing = GrowingSpool(WIDTH, HEIGHT, 12, 1, tmp_path)
+    growing.append(textured(1)[0])
+    with pytest.raises(ValueError, match="promised"):
+        growing.append(textured(1)[0])
+    growing.spool.close()
