@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inference.systems.parallax.weights import WEIGHTS as PARALLAX
+from inference.systems.rife.weights import WEIGHTS as RIFE
 from inference.systems.svd.weights import WEIGHTS as SVD
+from inference.systems.upscale.weights import WEIGHTS as UPSCALE
 from inference.weights import Weights
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ class Room:
     weights: tuple[Weights, ...] = ()
     runs_without: bool = False
     """Whether it renders without any checkpoint."""
+
+    @property
+    def folder(self) -> str:
+        """Its folder's name: the published system's, which its command need not bear."""
+        return self.factory.split(".")[2]
 
     def installed(self, models: Path, options: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Names of the checkpoints that can be used; None where the system cannot run."""
@@ -46,5 +53,17 @@ ROOMS = {
     for room in (
         Room("svd", "inference.systems.svd.system:StableVideoDiffusion", SVD),
         Room("parallax", "inference.systems.parallax.system:Parallax", PARALLAX, runs_without=True),
+        Room("smooth", "inference.systems.rife.system:Smooth", RIFE, runs_without=True),
+        Room("deflicker", "inference.systems.deflicker.system:Deflicker", runs_without=True),
+        Room("loop", "inference.systems.loop.system:Loop", runs_without=True),
+        Room("upscale", "inference.systems.upscale.system:Upscale", UPSCALE, runs_without=True),
+        Room("trim", "inference.systems.trim.system:Trim", runs_without=True),
+        Room("crop", "inference.systems.crop.system:Crop", runs_without=True),
+        Room("speed", "inference.systems.speed.system:Speed", runs_without=True),
+        Room("stitch", "inference.systems.stitch.system:Stitch", runs_without=True),
+        Room("sound", "inference.systems.sound.system:AddSound", runs_without=True),
+        Room("convert", "inference.systems.convert.system:Convert", runs_without=True),
+        Room("sticker", "inference.systems.sticker.system:Sticker", runs_without=True),
+        Room("emoji", "inference.systems.emoji.system:Emoji", runs_without=True),
     )
 }

@@ -54,6 +54,8 @@ class Clip:
     channels: int = 3
     """4: the frames carry straight alpha, RGBA."""
     sound: Sound | None = None
+    weights: tuple[str, ...] = ()
+    """Names of the published checkpoints that it was made with."""
     notes: tuple[Note, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
     """What the result line should name beside system, seed and seconds: `{"model": "svd-xt"}`."""

@@ -43,6 +43,16 @@ class Shape:
     has_alpha: bool = False
     has_sound: bool = False
 
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return float(self.num_frames / self.fps)
+
+    @property
+    def megapixels(self) -> float:
+        """Of one frame."""
+        return self.width * self.height / 1e6
+
     @classmethod
     def of(cls, known: Shaped) -> Self:
         """The same as a value that `dataclasses.replace` can change."""

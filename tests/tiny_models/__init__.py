@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.tiny_models.depth import write_depth
+from tests.tiny_models.rife import write_film, write_rife
 from tests.tiny_models.svd import write_svd
+from tests.tiny_models.swin2sr import write_swin2sr
 
-WRITERS: tuple[Callable[[Path], None], ...] = (write_svd, write_depth)
+WRITERS: tuple[Callable[[Path], None], ...] = (write_svd, write_depth, write_rife, write_film, write_swin2sr)
 
 
 def write_all(folder: Path) -> None:

@@ -39,6 +39,7 @@ class Parallax(System[ParallaxRequest]):
             fps=Fraction(request.fps),
             frames=frames,
             notes=notes,
+            weights=() if disparity is None else (DEPTH.name,),
             facts={} if disparity is None else {"model": DEPTH.name},
         )
 

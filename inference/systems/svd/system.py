@@ -75,6 +75,7 @@ class StableVideoDiffusion(System[SvdRequest]):
                 *_notes(request, weights, num_frames, checkpoint.num_frames),
                 *_spared(thrift, asked, num_frames, chunk_size),
             ),
+            weights=(weights.name,),
             facts={"model": weights.name},
         )
 

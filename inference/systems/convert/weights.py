@@ -1,0 +1,5 @@
+"""Convert needs no checkpoint."""
+
+from inference.weights import Weights
+
+WEIGHTS: tuple[Weights, ...] = ()

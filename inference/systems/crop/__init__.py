@@ -1,0 +1,1 @@
+"""Crop: a part of the picture."""

@@ -1,0 +1,1 @@
+"""Deflicker: brightness and colour that jump from frame to frame become steady."""

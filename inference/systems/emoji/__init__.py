@@ -1,0 +1,1 @@
+"""Emoji: a clip as a square of 128 pixels."""

@@ -1,0 +1,5 @@
+"""Emoji needs no checkpoint."""
+
+from inference.weights import Weights
+
+WEIGHTS: tuple[Weights, ...] = ()

@@ -1,0 +1,5 @@
+"""Loop needs no checkpoint."""
+
+from inference.weights import Weights
+
+WEIGHTS: tuple[Weights, ...] = ()

@@ -1,0 +1,1 @@
+"""Sound: a clip with a track of its own or another."""

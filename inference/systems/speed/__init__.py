@@ -1,0 +1,1 @@
+"""Speed: frames by time, sound at its own pitch."""

@@ -1,0 +1,1 @@
+"""Sticker: a clip as a square of 320 pixels."""

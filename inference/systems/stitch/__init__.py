@@ -1,0 +1,1 @@
+"""Stitch: two clips as one."""

@@ -1,0 +1,5 @@
+"""Trim needs no checkpoint."""
+
+from inference.weights import Weights
+
+WEIGHTS: tuple[Weights, ...] = ()
