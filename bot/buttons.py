@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import discord
 from discord.ui import DynamicItem
 
+from bot.about import about
 from bot.asked import asked_by
+from bot.forms import RemixForm, open_finish
 from jobs.queue import NotYours
 from jobs.record import Job, Rendered
 
@@ -83,8 +85,41 @@ class AgainButton(JobButton, template=rf"zt:again:{JOB}"):
         """Anyone may; the new job is theirs."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         job = await bot.queue.job(self.job_id)
-        again = await bot.intake.prepare_again(await asked_by(bot, interaction), job)
+        again = await bot.intake.prepare_again(await asked_by(bot, interaction), job.submission.recipe.again())
         await bot.confirm.start(bot, interaction, [again])
+
+
+class RemixButton(JobButton, template=rf"zt:remix:{JOB}"):
+    """The same recipe with other options, for whoever presses."""
+
+    action, label, emoji = "remix", "Remix…", "🎛️"
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """A form must be the first answer, within three seconds."""
+        job = await bot.queue.job(self.job_id)
+        await interaction.response.send_modal(RemixForm(bot, job.submission.recipe))
+
+
+class FinishButton(JobButton, template=rf"zt:finish:{JOB}"):
+    """Smoother, steadier, larger, looping, another format: of the clip under which it hangs."""
+
+    action, label, emoji = "finish", "Finish…", "✨"
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """Anyone may; the new job is theirs."""
+        assert interaction.message is not None
+        await open_finish(bot, interaction, interaction.message)
+
+
+class InfoButton(JobButton, template=rf"zt:info:{JOB}"):
+    """How it was made."""
+
+    action, label, emoji = "info", "Info", "ℹ️"
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """For the eyes of who asks."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        await interaction.followup.send(about(await bot.queue.job(self.job_id)), ephemeral=True)
 
 
 class DeleteButton(JobButton, template=rf"zt:delete:{JOB}"):
@@ -105,7 +140,7 @@ class DeleteButton(JobButton, template=rf"zt:delete:{JOB}"):
         await interaction.followup.send("Deleted.", ephemeral=True)
 
 
-BUTTONS = (CancelButton, AgainButton, DeleteButton)
+BUTTONS = (CancelButton, AgainButton, RemixButton, FinishButton, InfoButton, DeleteButton)
 
 
 def lasting_view(*buttons: LastingButton) -> discord.ui.View:
@@ -125,4 +160,6 @@ def while_open(job: Job) -> discord.ui.View:
 def under_result(job: Job) -> discord.ui.View:
     """Under the final message."""
     again = AgainButton(job.id)
-    return lasting_view(again, DeleteButton(job.id)) if isinstance(job.outcome, Rendered) else lasting_view(again)
+    if not isinstance(job.outcome, Rendered):
+        return lasting_view(again)
+    return lasting_view(again, RemixButton(job.id), FinishButton(job.id), InfoButton(job.id), DeleteButton(job.id))

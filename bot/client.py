@@ -15,7 +15,6 @@ from discord.app_commands import AppCommandContext, AppInstallationType
 from discord.ext.commands import AutoShardedBot, Cog, when_mentioned
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
-from redis.exceptions import RedisError
 from yarl import URL
 
 from bot import wording
@@ -33,16 +32,18 @@ from bot.meters import Meters
 from bot.settings import DiscordSettings
 from bot.strays import Strays
 from bot.uploads import Uploads
+from bot.whose import Asker
 from jobs.costs import Costs
-from jobs.errors import UserError, new_incident
+from jobs.errors import Refusal, UserError, new_incident
 from jobs.policy import TermsSettings
 from jobs.previews import Previews
-from jobs.queue import JobQueue
+from jobs.queue import SERVER_AWAY, JobQueue
 from jobs.record import Job
 from jobs.rulebook import Rulebook
 from jobs.settings import LimitSettings
 from jobs.texts import say, word
 from jobs.workers import Workers
+from media.identity import Trusted
 from media.store import MediaStore
 from media.sweep import Sweeper
 
@@ -52,7 +53,15 @@ RECONCILE_SECONDS = 5.0
 ALIVE_KEY = "zoetrope:bot"
 ALIVE_SECONDS = 20
 POSTING_SECONDS = 5.0
+FORM_SECONDS = 1.5
+"""A form that is known is answered at once; Discord gives three seconds."""
 """Healthchecks look at this key; it lives a little longer than the pause between two writes."""
+
+
+class FormLost(Refusal):
+    """A form that was sent after the bot which opened it had ended."""
+
+    code = "form_lost"
 
 
 def sentence_for(error: BaseException) -> str:
@@ -61,7 +70,7 @@ def sentence_for(error: BaseException) -> str:
     if isinstance(original, UserError):
         return word(original)
     incident = new_incident()
-    if isinstance(original, RedisError):
+    if isinstance(original, SERVER_AWAY):
         log.error("incident %s: Redis is away: %s", incident, original)
         return say("queue_away", {"incident": incident})
     log.error("incident %s", incident, exc_info=original)
@@ -90,6 +99,7 @@ class Zoetrope(AutoShardedBot):
         sweeper: Sweeper,
         cogs: Sequence[type[Cog]],
         meters: Meters,
+        trusted: Trusted,
         *,
         message_content: bool,
     ) -> None:
@@ -125,6 +135,7 @@ class Zoetrope(AutoShardedBot):
         self.confirm = Confirm(redis, limits.confirm_gpu_seconds, self.forecasts.of)
         self.board = Board(self, queue, self.forecasts, Previews(redis))
         self.delivery = Delivery(self, queue, store, self.board, self.uploads, meters)
+        self.asker = Asker(redis, trusted)
         self.sweeper = sweeper
         self._cog_classes = cogs
         self.meters = meters
@@ -189,15 +200,21 @@ class Zoetrope(AutoShardedBot):
         """Say so in the log; `up` and the tests wait for this line."""
         log.info("ready as %s in %d servers", self.user, len(self.guilds))
 
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Answer forms that nobody knows: the library keeps them in memory, and drops what it does not find there."""
+        if interaction.type is discord.InteractionType.modal_submit:
+            await asyncio.sleep(FORM_SECONDS)
+            if not interaction.response.is_done():
+                await self.answer_error(interaction, FormLost())
+
     async def process_commands(self, message: discord.Message, /) -> None:
         """Nothing: mentions are no prefix commands (`commands/mention.py` reads them)."""
 
     async def started(self, job: Job) -> str:
         """After acceptance: the status message in the channel, and what to answer in private, which points to it."""
         status = await self.board.open(job)
-        [step] = job.submission.recipe.steps
         link = f" → {self.link(job, status)}" if status else ""
-        return f"Queued with **{step.system}**{link}{wording.notes(job.submission.said)}"
+        return f"Queued with **{job.submission.recipe.title}**{link}{wording.notes(job.submission.said)}"
 
     @staticmethod
     def link(job: Job, message_id: str) -> str:

@@ -1,7 +1,9 @@
 """Pictures from Discord's CDN: only from there, only so many bytes, only so long."""
 
 import asyncio
+import io
 from collections.abc import Sequence
+from typing import IO
 
 import aiohttp
 from yarl import URL
@@ -50,13 +52,23 @@ class Downloads:
         Raises:
             NotFromDiscord, DownloadFailed, DownloadTooSlow, DownloadTooLarge: nothing else.
         """
+        data = io.BytesIO()
+        await self.fetch_to(url, data, self.most_bytes)
+        return data.getvalue()
+
+    async def fetch_to(self, url: str, file: IO[bytes], most_bytes: int) -> None:
+        """Write the file at `url` into another.
+
+        Raises:
+            NotFromDiscord, DownloadFailed, DownloadTooSlow, DownloadTooLarge: nothing else.
+        """
         if not self._allowed(url):
             raise NotFromDiscord()
         self._session = self._session or aiohttp.ClientSession()
         try:
-            async with asyncio.timeout(self.most_seconds):
+            async with asyncio.timeout(self.most_seconds * max(1.0, most_bytes / self.most_bytes)):
                 async with self._session.get(url, allow_redirects=False) as response:
-                    return await self._read(response)
+                    await _read(response, file, most_bytes)
         except TimeoutError:
             raise DownloadTooSlow(seconds=round(self.most_seconds)) from None
         except (aiohttp.ClientError, OSError) as error:
@@ -68,21 +80,20 @@ class Downloads:
         except ValueError:
             return False
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        if 300 <= response.status < 400:
-            raise NotFromDiscord()
-        if response.status != 200:
-            raise DownloadFailed(status=response.status)
-        if (response.content_length or 0) > self.most_bytes:
-            raise DownloadTooLarge(mib=self.most_bytes / 2**20)
-        data = bytearray()
-        async for chunk in response.content.iter_chunked(CHUNK):
-            data += chunk
-            if len(data) > self.most_bytes:
-                raise DownloadTooLarge(mib=self.most_bytes / 2**20)
-        return bytes(data)
-
     async def close(self) -> None:
         """Close the session."""
         if self._session:
             await self._session.close()
+
+
+async def _read(response: aiohttp.ClientResponse, file: IO[bytes], most_bytes: int) -> None:
+    if 300 <= response.status < 400:
+        raise NotFromDiscord()
+    if response.status != 200:
+        raise DownloadFailed(status=response.status)
+    if (response.content_length or 0) > most_bytes:
+        raise DownloadTooLarge(mib=most_bytes / 2**20)
+    async for chunk in response.content.iter_chunked(CHUNK):
+        file.write(chunk)
+        if file.tell() > most_bytes:
+            raise DownloadTooLarge(mib=most_bytes / 2**20)

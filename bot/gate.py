@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.amounts import MINUTE_MS, lasting
@@ -13,12 +13,11 @@ from jobs.policy import (
     Place,
     Rules,
     TermsSettings,
-    clip_seconds,
     combined,
     drained_in,
     terms_of,
 )
-from jobs.recipe import Output, Source
+from jobs.recipe import Output, Recipe
 from jobs.record import Channel, Person, Submission
 from jobs.requests import REQUESTS, Generation, Request
 from jobs.rulebook import Rulebook
@@ -130,14 +129,17 @@ class Leave:
             return output
         return output.model_copy(update={"format": self.rules.format})
 
-    def check_clip(self, request: Request, sources: Mapping[str, Source]) -> None:
-        """Hold what is asked for against the limits; the sizes of its pictures must be known.
+    def check_clip(self, recipe: Recipe) -> None:
+        """Hold the clip after each step against the limits.
 
         Raises:
             ClipTooLong, FrameTooLarge, ClipTooMuch: naming the limit.
+            Refusal: a step does not fit the clip that it would get.
         """
-        work = request.work(sources)
-        seconds, megapixels = clip_seconds(request, work), work.megapixels
+        for shape in recipe.shapes():
+            self._check_shape(shape.seconds, shape.megapixels)
+
+    def _check_shape(self, seconds: float, megapixels: float) -> None:
         if self.rules.seconds and seconds > self.rules.seconds:
             raise ClipTooLong(seconds=round(seconds, 2), most=self.rules.seconds)
         if self.rules.megapixels and megapixels > self.rules.megapixels:
@@ -189,8 +191,8 @@ class Gate:
             raise SystemNotAllowed(system=best.name(), allowed=_listed(rules.systems or ()))
         return allowed
 
-    async def admit(self, asked: Asked, request: Request) -> Leave:
-        """Everything that can be said before any picture is fetched.
+    async def admit(self, asked: Asked, *steps: Request) -> Leave:
+        """Everything that can be said before anything is fetched.
 
         Raises:
             Refusal: something is in the way.
@@ -199,15 +201,15 @@ class Gate:
             raise CannotPostHere()
         layers = await self.rulebook.layers(place_of(asked.channel))
         _check_open(layers)
-        rules, system = combined(layers), request.name()
-        if not rules.allows(system):
-            raise SystemNotAllowed(system=system, allowed=_listed(rules.systems or ()))
-        waits = await self._check_workers(request)
+        rules = combined(layers)
+        waits: tuple[Note, ...] = ()
+        for step in steps:
+            if not rules.allows(step.name()):
+                raise SystemNotAllowed(system=step.name(), allowed=_listed(rules.systems or ()))
+            waits = waits or await self._check_workers(step)
         results, open_to_all, said = self._results(asked, rules)
-        nsfw = rules.nsfw_of(system)
-        if nsfw == "age-restricted" and open_to_all:
-            raise NeedsAgeRestricted(system=system)
-        return Leave(rules, self._terms(asked, rules), results, nsfw == "spoiler" and open_to_all, (*said, *waits))
+        hidden = open_to_all and _hidden(rules, steps)
+        return Leave(rules, self._terms(asked, rules), results, hidden, (*said, *waits))
 
     async def check_open(self, submission: Submission) -> None:
         """Whether what was prepared some minutes ago may still go into the line.
@@ -246,6 +248,19 @@ class Gate:
         return (
             Note("no_worker_online", {"kind": _checkpoint(request), "time": lasting(self.wait_minutes * MINUTE_MS)}),
         )
+
+
+def _hidden(rules: Rules, steps: Sequence[Request]) -> bool:
+    """Whether a clip that anybody may see stands hidden.
+
+    Raises:
+        NeedsAgeRestricted: it may not be seen by anybody.
+    """
+    policies = {step.name(): rules.nsfw_of(step.name()) for step in steps}
+    for system, policy in policies.items():
+        if policy == "age-restricted":
+            raise NeedsAgeRestricted(system=system)
+    return "spoiler" in policies.values()
 
 
 def _check_open(layers: Layers) -> None:

@@ -85,7 +85,7 @@ class Meters:
         if isinstance(outcome, Failed):
             code = outcome.reason.code
             reason = code if code in catalogue() else "other"  # a newer worker's
-            self.failures.labels(job.submission.recipe.steps[0].system, reason).inc()
+            self.failures.labels(job.submission.recipe.lead.name(), reason).inc()
 
     def trace(self) -> aiohttp.TraceConfig:
         """What counts each request that discord.py makes, those that it tries again by itself too."""

@@ -45,8 +45,8 @@ async def newest(previews: Previews, job: Job, *, but_not: str = "") -> Preview 
     except Refusal as refusal:
         log.warning("a preview that is no small picture was left out: %s %s", refusal.code, refusal.facts)
         return None
-    [step] = job.submission.recipe.steps
-    return Preview(webp, mark, f"A small, rough picture of the {step.system} render so far")
+    system = job.submission.recipe.lead.name()
+    return Preview(webp, mark, f"A small, rough picture of the {system} render so far")
 
 
 def _rewritten(data: bytes) -> bytes:

@@ -17,6 +17,18 @@ STAGES = {
     "encoding_image": "reading the picture",
     "denoising": "rendering",
     "moving": "moving the camera",
+    "looking": "looking at the motion",
+    "interpolating": "drawing frames in between",
+    "listening": "listening to the sound",
+    "measuring": "measuring the flicker",
+    "steadying": "steadying the light",
+    "upscaling": "enlarging",
+    "looping": "closing the loop",
+    "retiming": "changing the speed",
+    "stitching": "joining the clips",
+    "trimming": "cutting to length",
+    "cropping": "cutting out",
+    "copying": "taking the frames over",
     "decoding": "decoding frames",
     "encoding": "writing the file",
 }
@@ -34,8 +46,7 @@ def notes(said: Iterable[Note]) -> str:
 
 
 def _head(job: Job) -> str:
-    [step] = job.submission.recipe.steps
-    return f"**{step.system}** for {job.submission.requester.name}"
+    return f"**{job.submission.recipe.title}** for {job.submission.requester.name}"
 
 
 def status(job: Job, said: Claim) -> str:
@@ -52,8 +63,8 @@ def _queued(_: Job, said: Claim) -> str:
 
 
 def _unserved(job: Job, said: Claim) -> str:
-    [step] = job.submission.recipe.steps
-    return f"queued; no machine that runs **{step.system}** was online <t:{said.since_s}:R>, it waits for one"
+    system = job.submission.recipe.lead.name()
+    return f"queued; no machine that runs **{system}** was online <t:{said.since_s}:R>, it waits for one"
 
 
 def _held(_: Job, said: Claim) -> str:
@@ -145,14 +156,15 @@ def settled(job: Job, link: str | None) -> str:
 def final(job: Job) -> str:
     """The one final message: who, what, with which seed, how long; or why not."""
     person = f"<@{job.submission.requester.id}>"
-    [step] = job.submission.recipe.steps
+    recipe = job.submission.recipe
     if isinstance(job.outcome, Rendered):
         facts = [str(fact) for fact in job.outcome.facts.values()]
-        line = " · ".join([f"**{step.system}**", *facts, f"seed {step.seed}", f"{job.outcome.seconds:.1f} s"])
+        seed = [] if recipe.seed is None else [f"seed {recipe.seed}"]
+        line = " · ".join([f"**{recipe.title}**", *facts, *seed, f"{job.outcome.seconds:.1f} s"])
         return f"{person} {line}{notes(job.outcome.said)}"
     if isinstance(job.outcome, Failed):
         return f"⚠️ {person} {sentence(job.outcome)}{_incident(job.outcome)}"
-    return f"✖️ {person} Your **{step.system}** was cancelled."
+    return f"✖️ {person} Your **{recipe.title}** was cancelled."
 
 
 def _incident(failed: Failed) -> str:

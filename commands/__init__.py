@@ -1,10 +1,12 @@
 """What a person can type, right-click or reply in Discord: thin cogs over `bot`."""
 
+from commands.clips import Clips
 from commands.help import Help
 from commands.make import Make
 from commands.mention import Mention
 from commands.owner import Owner
+from commands.presets import PresetCog
 from commands.privacy import Privacy
 from commands.queue import Queue
 
-COGS = (Make, Mention, Queue, Privacy, Help, Owner)
+COGS = (Make, Clips, PresetCog, Mention, Queue, Privacy, Help, Owner)

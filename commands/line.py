@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import discord
 
 from bot.amounts import clock, counted, gpu, lasting
+from bot.asked import TURNS
 from bot.wording import STAGES, bar
 from jobs.line import Line, Running, Waiting
-from jobs.policy import EVERYWHERE, channel_scope, guild_scope
+from jobs.policy import holding_scopes
 from jobs.record import Job, State
 from jobs.terms import Terms
 from jobs.texts import say
@@ -90,8 +91,9 @@ def view(line: Line, places: Mapping[str, Expected], paused: Container[str], gui
     """Who sees what: everybody their server's jobs, in a direct message their own. `paused`: scopes."""
 
     def row(job: Waiting | Running) -> Row:
-        scopes = (EVERYWHERE, guild_scope(job.guild), channel_scope(job.channel))
-        held = isinstance(job, Waiting) and (job.held or any(scope in paused for scope in scopes))
+        waits = isinstance(job, Waiting)
+        scopes = holding_scopes(job.guild, job.channel, job.parent) if waits else set[str]()
+        held = waits and (job.held or any(scope in paused for scope in scopes))
         return Row(job, places.get(job.id), held)
 
     seen: list[Row] = []
@@ -122,8 +124,8 @@ def spent(seen: View, used: Mapping[str, int]) -> Spent:
 
 
 def plain(name: str) -> str:
-    """A stored name as it was typed: names are kept ready for a message, with `\\_` for `_`."""
-    return " ".join(re.sub(r"\\([_~|*`\\\[>#-])", r"\1", name).split())
+    """A stored name as it was typed: names are kept ready for a message, with `\\_` for `_`. It turns no text."""
+    return " ".join(re.sub(r"\\([_~|*`\\\[>#-])", r"\1", TURNS.sub("", name)).split())
 
 
 def short(name: str) -> str:
@@ -157,10 +159,10 @@ def _rows(seen: View, number: int, jobs: Mapping[str, Job]) -> list[str]:
 
 def row_text(row: Row, job: Job, seen: View, place: str) -> str:
     """One row; `place` is what stands before a job that waits."""
-    [step] = job.submission.recipe.steps
+    name = job.submission.recipe.title
     mine = row.job.person == seen.person
-    title = f"{step.system} · {'you' if mine else short(job.submission.requester.name)}"
-    title = _linked(f"**{title}**" if seen.guild else f"**{step.system}**", job) if mine else title
+    title = f"{name} · {'you' if mine else short(job.submission.requester.name)}"
+    title = _linked(f"**{title}**" if seen.guild else f"**{name}**", job) if mine else title
     return f"🎞️ {title} · {running(job, row.expected)}" if row.runs else f"{place} {title} · {waiting(row)}"
 
 
@@ -228,20 +230,22 @@ def why(mine: Sequence[Row], lately: Spent, terms: Terms) -> list[str]:
 
 def _spent(lately: Spent) -> str:
     used = gpu(lately.mine_ms)
-    if lately.average_ms is None:
+    average_ms = lately.average_ms or 0.0
+    average = f"{average_ms / 1000:,.0f}"
+    if average == "0":  # nobody else is there, or nobody used anything worth a word
         return say("why_used_alone", {"used": used})
-    facts = {"used": used, "average": f"{lately.average_ms / 1000:,.0f}"}
-    if lately.mine_ms > lately.average_ms:
+    facts = {"used": used, "average": average}
+    if lately.mine_ms > average_ms:
         return say("why_used_more", facts)
     return say("why_used_less", facts)
 
 
 def choice_text(job: Job, person: str, now_ms: float) -> str:
     """A job among the choices of `/cancel`, which show plain text: what, whose, how far, how old."""
-    [step] = job.submission.recipe.steps
+    name = job.submission.recipe.title
     whose = "you" if job.submission.requester.id == person else plain(job.submission.requester.name)[:NAME]
     age = lasting(max(0.0, now_ms - job.submission.accepted_ms))
-    return f"{step.system} · {whose} · {_stage(job)} · {age} ago"
+    return f"{name} · {whose} · {_stage(job)} · {age} ago"
 
 
 def _stage(job: Job) -> str:

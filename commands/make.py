@@ -3,26 +3,28 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import discord
 from discord import app_commands
 from discord.ext.commands import Cog
 from discord.ui import Label, Modal, Select, TextInput
+from pydantic import BaseModel
 
 from bot.asked import asked_by, place_of_interaction
+from bot.attachments import NoPicture, pictures_in
 from bot.client import Zoetrope
 from bot.gate import Asked
-from commands.options import Options, attached, bounds, offered, parse, slash_command
-from commands.pictures import NoPicture, pictures_in
+from bot.options import Options, attached, bounds, offered, parse, slash_command
 from jobs.errors import Note, Refusal
 from jobs.queue import REDIS_AWAY
 from jobs.recipe import Format, Output
 from jobs.record import Submission
-from jobs.requests import REQUESTS, Brief, Request
+from jobs.requests import GENERATIONS, REQUESTS, Brief, Generation, Request
+from jobs.requests.finish import STAMPS, Smoothing, prepared_for
 from jobs.workers import best_system
 
-SYSTEMS = tuple(request.name() for request in REQUESTS)
+SYSTEMS = tuple(GENERATIONS)
 SystemName = Literal[SYSTEMS]  # type: ignore[valid-type]
 
 
@@ -48,9 +50,14 @@ class Make(Cog):
         async def handle(interaction: discord.Interaction, options: Options) -> None:
             await interaction.response.defer(ephemeral=True, thinking=True)
             asked = await asked_by(self.bot, interaction)
-            await self._start(interaction, asked, parse(kind, _named(kind, options)), options)
+            request = parse(kind, _named(kind, options))
+            others = {name: value for name, value in options.items() if name not in kind.model_fields}
+            if kind.name() in STAMPS:
+                others["format"] = kind.name()
+            await self._start(interaction, asked, request, {**others, **_files(options)})
 
-        return slash_command(kind.name(), first_line(kind), (kind, Output), handle)
+        models = _models(kind)
+        return slash_command(kind.name(), first_line(kind), models, handle)
 
     def _front_door(self) -> app_commands.Command[Any, ..., None]:
         async def handle(interaction: discord.Interaction, options: Options) -> None:
@@ -60,7 +67,7 @@ class Make(Cog):
             await self._start(interaction, asked, choice.request, options, choice.said)
 
         extra = {"system": (SystemName, "who animates it; empty: the best that is installed")}
-        return slash_command("animate", "Make a picture move.", (Brief, Output), handle, extra)
+        return slash_command("animate", "Make a picture move.", (Brief, Smoothing, Output), handle, extra)
 
     async def _start(
         self,
@@ -70,8 +77,9 @@ class Make(Cog):
         options: Options,
         said: Sequence[Note] = (),
     ) -> None:
-        pictures = {name: value for name, value in options.items() if isinstance(value, discord.Attachment)}
-        prepared = await self.bot.intake.prepare(asked, request, pictures, parse(Output, options), said)
+        output = parse(Output, options)
+        steps = prepared_for(output.format, [request, *parse(Smoothing, options).steps()])
+        prepared = await self.bot.intake.prepare(asked, steps, _files(options), output, said)
         await self.bot.confirm.start(self.bot, interaction, [prepared])
 
     async def _offered(self, interaction: discord.Interaction) -> tuple[Mapping[str, tuple[str, ...]], Format]:
@@ -94,6 +102,18 @@ class Make(Cog):
             raise NoPicture()
         installed, usual = await self._offered(interaction)
         await interaction.response.send_modal(AnimateForm(self.bot, pictures, installed, usual))
+
+
+def _models(kind: type[Request]) -> tuple[type[BaseModel], ...]:
+    """What a system's command offers beside its own options: a stamp has one format, and no clip is finished twice."""
+    if kind.name() in STAMPS:
+        return (kind,)
+    return (Smoothing, kind, Output) if issubclass(kind, Generation) else (kind, Output)
+
+
+def _files(options: Options) -> dict[str, discord.Attachment]:
+    """What was attached, by its option's name."""
+    return {name: value for name, value in options.items() if isinstance(value, discord.Attachment)}
 
 
 def _named(model: type[Brief] | type[Request], options: Options) -> dict[str, Any]:
@@ -120,7 +140,7 @@ class AnimateForm(Modal):
         self.seconds = _number("seconds", "")
         self.seed = _number("seed", "")
         self.format = Select[Any](
-            options=[discord.SelectOption(label=kind, default=kind == usual) for kind in ("mp4", "gif", "both")],
+            options=[discord.SelectOption(label=kind, default=kind == usual) for kind in get_args(Format)],
             custom_id="format",
         )
         fields = Brief.model_fields
@@ -146,10 +166,10 @@ class AnimateForm(Modal):
 
 def _system_select(installed: dict[str, tuple[str, ...]]) -> Select[Any]:
     best = best_system(installed)
-    preferred = best.name() if best else REQUESTS[0].name()
+    preferred = best.name() if best else SYSTEMS[0]
     options = [
         discord.SelectOption(label=kind.name(), description=first_line(kind)[:100], default=kind.name() == preferred)
-        for kind in REQUESTS
+        for kind in GENERATIONS.values()
         if kind.name() in installed or not installed
     ]
     return Select(options=options, custom_id="system")
@@ -182,7 +202,8 @@ async def start_each(
         own = asked if index == 0 else replace(asked, id=f"{asked.id}-{index}")
         step = request if index == 0 else request.again()
         try:
-            prepared.append(await bot.intake.prepare(own, step, {"image": picture}, output, said))
+            steps = prepared_for(output.format, [step])
+            prepared.append(await bot.intake.prepare(own, steps, {"image": picture}, output, said))
         except Refusal as refusal:
             if len(pictures) == 1:
                 raise

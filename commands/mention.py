@@ -3,7 +3,7 @@
 import logging
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -11,14 +11,15 @@ import discord
 from discord.ext.commands import Cog
 
 from bot.asked import asked_in
+from bot.attachments import NoClip, NoPicture, clips_in, pictures_in
 from bot.client import Zoetrope, sentence_for
+from bot.options import attached, offered, parse
 from commands.make import too_many
-from commands.options import attached, offered, parse
-from commands.pictures import NoPicture, pictures_in
 from jobs import logs
 from jobs.errors import Note, Refusal
 from jobs.recipe import Output
-from jobs.requests import GENERATIONS, Brief, Generation, Request
+from jobs.requests import BY_SYSTEM, GENERATIONS, Brief, Generation, Request
+from jobs.requests.finish import Smoothing, prepared_for
 
 log = logging.getLogger(__name__)
 REFUSAL_SECONDS = 60
@@ -35,6 +36,12 @@ class MissingValue(Refusal):
     """An option's name at the end of the text."""
 
     code = "missing_value"
+
+
+class MoreAttachments(Refusal):
+    """A system that joins several files, which a message cannot tell apart."""
+
+    code = "more_attachments"
 
 
 class CannotSeeMessage(Refusal):
@@ -77,7 +84,7 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
     """
     words = words_of(text)
     values: dict[str, str] = {}
-    if words and words[0].lower() in GENERATIONS:
+    if words and words[0].lower() in BY_SYSTEM:
         system = words.pop(0).lower()
     while words:
         name = words.pop(0).lower()
@@ -89,8 +96,8 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
         while words and words[0].lower() not in _known(None) and name in ("prompt", "move", "easing"):
             value += " " + words.pop(0)
         if name == "system":
-            if value.lower() not in GENERATIONS:
-                raise UnknownOption(option=value[:50], known=", ".join(GENERATIONS))
+            if value.lower() not in BY_SYSTEM:
+                raise UnknownOption(option=value[:50], known=", ".join(BY_SYSTEM))
             system = value.lower()
         else:
             values[name] = value
@@ -99,9 +106,27 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
 
 def _known(system: str | None) -> set[str]:
     """Names that may be typed: the brief's, the output's, and the system's own (of all systems where none is named)."""
-    kinds = [GENERATIONS[system]] if system else GENERATIONS.values()
-    fields = offered(Brief, Output, *kinds)
+    if system is None:
+        fields = offered(Brief, Smoothing, Output, *BY_SYSTEM.values())
+    elif system in GENERATIONS:
+        fields = offered(Brief, Smoothing, Output, GENERATIONS[system])
+    else:
+        fields = offered(Output, BY_SYSTEM[system])
     return {"system", *(name for name, field in fields.items() if not attached(field))}
+
+
+def finishing_from(values: dict[str, str], kind: type[Request]) -> Request:
+    """A step over one clip, with its options as typed.
+
+    Raises:
+        Refusal: an option is not this system's, or its value does not fit; or it takes more than one file.
+    """
+    strange = [name for name in values if name not in _known(kind.name())]
+    if strange:
+        raise UnknownOption(option=strange[0], known=", ".join(sorted(_known(kind.name()))))
+    if list(kind.attached()) != ["clip"]:
+        raise MoreAttachments(system=kind.name())
+    return parse(kind, values)
 
 
 def request_from(brief: Brief, values: dict[str, str], kind: type[Generation]) -> Request:
@@ -148,10 +173,14 @@ class Mention(Cog):
         return typed or ((to_us or by_dm) and bool(pictures_in(message)))
 
     async def _start(self, message: discord.Message) -> None:
-        pictures = pictures_in(message) or self._answered_pictures(message)
         system, values = read_options(message.content, None)
-        brief = parse(Brief, values)
         output = parse(Output, values)
+        if system and system not in GENERATIONS:
+            clips = self._attached(message, clips_in, NoClip)
+            await self._start_each(message, [finishing_from(values, BY_SYSTEM[system])], clips, output)
+            return
+        pictures = self._attached(message, pictures_in, NoPicture)
+        brief = parse(Brief, values)
         said: tuple[Note, ...] = ()
         if system is None:
             asked = await asked_in(self.bot, message, 0)
@@ -161,38 +190,47 @@ class Mention(Cog):
         if brief.prompt and not kind.reads_prompt and not said:
             said = (Note("prompt_unread", {"system": system}),)
         request = request_from(brief, values, kind)
-        await self._start_each(message, request, pictures, output, said)
+        others = {name: value for name, value in values.items() if name not in kind.model_fields}
+        await self._start_each(message, [request, *parse(Smoothing, others).steps()], pictures, output, said)
 
     async def _start_each(
         self,
         message: discord.Message,
-        request: Request,
-        pictures: Sequence[discord.Attachment],
+        chain: Sequence[Request],
+        files: Sequence[discord.Attachment],
         output: Output,
-        said: tuple[Note, ...],
+        said: tuple[Note, ...] = (),
     ) -> None:
+        """A job for each file, which the chain's first step takes."""
         most = self.bot.limits.pictures_per_message
-        said = (*said, *too_many(pictures, most))
-        for index, picture in enumerate(pictures[:most]):
+        said = (*said, *too_many(files, most))
+        [source] = chain[0].attached()
+        for index, file in enumerate(files[:most]):
             asked = await asked_in(self.bot, message, index)
-            step = request if index == 0 else request.again()
+            steps = prepared_for(output.format, [step if index == 0 else step.again() for step in chain])
             try:
-                prepared = await self.bot.intake.prepare(asked, step, {"image": picture}, output, said)
+                prepared = await self.bot.intake.prepare(asked, steps, {source: file}, output, said)
                 await self.bot.board.open(await self.bot.intake.enqueue(self.bot.confirm.noted(prepared)))
             except Refusal as refusal:
                 await self._refuse(message, refusal)
 
-    def _answered_pictures(self, message: discord.Message) -> list[discord.Attachment]:
+    def _attached(
+        self,
+        message: discord.Message,
+        find: Callable[[discord.Message], list[discord.Attachment]],
+        nothing: type[Refusal],
+    ) -> list[discord.Attachment]:
+        """What hangs on the message, or on the one it answers."""
         answered = message.reference.resolved if message.reference else None
-        if not isinstance(answered, discord.Message):
-            raise NoPicture()
-        pictures = pictures_in(answered)
-        blank = not answered.content and not answered.attachments and not answered.embeds
-        if not pictures and blank and not self.bot.intents.message_content:
-            raise CannotSeeMessage()
-        if not pictures:
-            raise NoPicture()
-        return pictures
+        found = find(message)
+        if not found and isinstance(answered, discord.Message):
+            found = find(answered)
+            blank = not answered.content and not answered.attachments and not answered.embeds
+            if not found and blank and not self.bot.intents.message_content:
+                raise CannotSeeMessage()
+        if not found:
+            raise nothing()
+        return found
 
     async def _refuse(self, message: discord.Message, error: Exception) -> None:
         """In the channel, or by DM where the bot may not speak there."""

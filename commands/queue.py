@@ -204,7 +204,7 @@ class Queue(Cog):
         answer = await self.bot.queue.cancel(job_id, person, moderator=moderates_job(interaction, job))
         mine = job.submission.requester.id == person
         whose = "Your" if mine else f"{job.submission.requester.name}'s"
-        facts: Facts = {"whose": whose, "system": job.submission.recipe.steps[0].system}
+        facts: Facts = {"whose": whose, "system": job.submission.recipe.title}
         match answer:
             case "cancelled":
                 return say("cancel_cancelled", facts)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from console import doctor as doctor_page
 from console import models as models_page
+from console import provenance as provenance_page
 from console.exits import CANNOT_START
 from console.settings import Settings
 from jobs import logs
@@ -25,6 +26,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_page.app, name="models", help="Checkpoints: which there are, fetch them, check them.")
+app.add_typer(
+    provenance_page.app,
+    name="provenance",
+    help="Content credentials: make a certificate, read what a file says.",
+)
 app.command(name="doctor", help="Look at everything that must be right, and say what to do where it is not.")(
     doctor_page.doctor
 )

@@ -12,6 +12,7 @@ from rich.console import Console
 from console.checks import Check
 from console.checks.checkpoints import checkpoints
 from console.checks.codecs import codecs
+from console.checks.credentials import credentials
 from console.checks.device import device
 from console.checks.disks import folder_of, free_space, store
 from console.checks.portal import portal
@@ -44,6 +45,7 @@ async def checks(side: Side = Side.ALL) -> list[Check]:
         parts.append(_net("GPU", device(settings.models)))
         parts.append(_net("models", asyncio.to_thread(checkpoints, settings.models.dir, settings.systems)))
         parts.append(_net("codec", asyncio.to_thread(codecs)))
+    parts.append(_net("credentials", asyncio.to_thread(credentials, settings.provenance, signs=side is not Side.BOT)))
     found = await asyncio.gather(*parts)
     return [_settings_check(), *(check for part in found for check in part)]
 

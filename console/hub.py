@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get  # pyright: ignore[reportUnknownVariableType]
 from huggingface_hub.utils import build_hf_headers  # pyright: ignore[reportUnknownVariableType]
 
-from console.checksums import place_of, sha256_of
+from inference.checksums import place_of, sha256_of
 from inference.weights import Layout, Weights
 
 SPARE_BYTES = 10**9

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from console.checksums import Checksums, UnsafeNameError, states
 from console.exits import CANNOT_START
 from console.screen import show_table
+from inference.checksums import Checksums, UnsafeNameError, states
 from inference.settings import ModelSettings
 from inference.systems import ROOMS
 from inference.weights import Layout, Weights

@@ -8,6 +8,7 @@ from inference.settings import ModelSettings, SystemSettings, WorkerSettings
 from jobs.policy import TermsSettings
 from jobs.settings import LimitSettings, RedisSettings, StoreSettings, forbid_unknown_tables, read_config
 from jobs.watch import MetricsSettings
+from media.provenance_settings import ProvenanceSettings
 
 TABLES = (
     DiscordSettings,
@@ -18,6 +19,7 @@ TABLES = (
     LimitSettings,
     TermsSettings,
     MetricsSettings,
+    ProvenanceSettings,
     SystemSettings,
 )
 
@@ -34,6 +36,7 @@ class Settings:
     limits: LimitSettings
     terms: TermsSettings
     metrics: MetricsSettings
+    provenance: ProvenanceSettings
     systems: SystemSettings
 
     @classmethod
@@ -54,5 +57,6 @@ class Settings:
             LimitSettings.read(config),
             TermsSettings.read(config),
             MetricsSettings.read(config),
+            ProvenanceSettings.read(config),
             SystemSettings.read(config),
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from commands.options import attached, described, hint, offered
+from bot.options import attached, described, hint, offered
 from inference.systems import ROOMS
 from inference.weights import Weights
 from jobs.recipe import Output

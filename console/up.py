@@ -22,6 +22,7 @@ from console.settings import Settings
 from jobs.queue import DEFAULT_URL, JobQueue, connect
 from jobs.retention import Retention
 from jobs.watch import HIGHEST_PORT, new_registry, served
+from media.identity import read_trusted
 from media.store import MediaStore
 from media.sweep import Sweeper
 
@@ -76,7 +77,7 @@ async def run_bot(settings: Settings) -> None:
         sweeper = Sweeper(Retention(redis), store, settings.store.keep_days * 86_400)
         bot = Zoetrope(
             settings.discord, settings.limits, settings.terms, redis, queue, store, sweeper, COGS,
-            Meters(new_registry()), message_content=message_content,
+            Meters(new_registry()), read_trusted(settings.provenance), message_content=message_content,
         )  # fmt: skip
         async with bot, served(watch_of(bot), settings.metrics.host, settings.metrics.bot_port, key="bot_port"):
             await _until_told(bot.start(token))

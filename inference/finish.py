@@ -1,90 +1,175 @@
 """From spooled frames to files in the store, each small enough for its channel."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jobs.errors import Note
+from inference.renderer import RenderedClip
+from inference.settings import ModelSettings
+from inference.used import checkpoints, in_words
+from jobs import proofs
+from jobs.errors import Failure, Note
+from jobs.proofs import Traces
 from jobs.queue import REDIS_AWAY
+from jobs.recipe import Format
 from jobs.record import REQUEST_BYTES, Job, ResultFile
 from jobs.retention import Retention
-from media.frames import FrameSpool
-from media.gif import encode_gif
+from media.essence import essence
+from media.fingerprint import of_spool
+from media.fitting import Encoded
+from media.formats import FORMATS, encode
+from media.marks import mark_text
+from media.provenance import Made, Sealer
 from media.store import MediaStore, digest_of_file
-from media.video import Encoded, encode_mp4
 
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 1.0
+FILES: dict[Format, tuple[str, ...]] = {"both": ("mp4", "gif")}
+"""What a format is made of, where it is not one file of its own name."""
+
+
+class EncodingTooLong(Failure):
+    """Past the owner's limit for one render."""
+
+    code = "encoding_too_long"
+
+
+class Abandoned(Exception):
+    """Nobody waits for this file any more."""
+
+
+class Overseer:
+    """Ends an encode from within, for a thread cannot be cancelled: at its next frame."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.abandoned = False
+        self._until = time.monotonic() + seconds
+
+    def __call__(self, done: int, total: int) -> None:
+        """A frame is written.
+
+        Raises:
+            EncodingTooLong: it takes longer than the owner allows.
+            Abandoned: nobody waits for it.
+        """
+        if self.abandoned:
+            raise Abandoned
+        if time.monotonic() > self._until:
+            raise EncodingTooLong(minutes=max(1, round(self.seconds / 60)))
 
 
 class Finisher:
     """Encodes beside the renderer, in threads, and stores what came out before anybody hears of it."""
 
-    def __init__(self, store: MediaStore, retention: Retention, scratch: Path) -> None:
+    def __init__(
+        self,
+        store: MediaStore,
+        retention: Retention,
+        models: ModelSettings,
+        sealer: Sealer | None = None,
+        *,
+        encode_seconds: float,
+        keep_seconds: int,
+    ) -> None:
+        """`sealer` signs MP4s; for `keep_seconds` it is known by its files which job made them."""
         self.store = store
         self.retention = retention
-        self.scratch = scratch
+        self.models = models
+        self.sealer = sealer
+        self.encode_seconds = encode_seconds
+        self.keep_seconds = keep_seconds
 
-    async def finish(self, job: Job, spool: FrameSpool) -> tuple[tuple[ResultFile, ...], tuple[Note, ...]]:
+    async def finish(self, job: Job, clip: RenderedClip) -> tuple[tuple[ResultFile, ...], tuple[Note, ...]]:
         """The job's files, stored, and what was done to make them fit.
 
         Raises:
-            Failure: the clip cannot be made to fit.
+            Failure: the clip cannot be made to fit, or not in time.
         """
-        kinds = {"mp4": ("mp4",), "gif": ("gif",), "both": ("mp4", "gif")}[job.submission.recipe.output.format]
+        format_ = job.submission.recipe.output.format
+        kinds = FILES.get(format_, (format_,))
         budget = job.submission.channel.upload_bytes
         if len(kinds) > 1:
             budget = min(budget, REQUEST_BYTES // len(kinds))
         files: list[ResultFile] = []
         said: list[Note] = []
-        with TemporaryDirectory(dir=self.scratch, prefix="finish-") as folder:
+        with TemporaryDirectory(dir=self.models.cache, prefix="finish-") as folder:
             for kind in kinds:
-                path = Path(folder) / f"{_stem(job)}.{kind}"
-                encoded = await asyncio.to_thread(_encode, kind, spool, path, budget, _metadata(job))
-                await self._hold(job, await asyncio.to_thread(digest_of_file, path))
-                digest = await self.store.put_file(path)
-                files.append(_result(path.name, digest, encoded))
+                path = Path(folder) / f"{_stem(job)}{FORMATS[kind].suffix}"
+                encoded = await self._written(kind, job, clip, path, budget)
+                digest = await self._stored(job, clip, path)
+                files.append(_result(path, digest, FORMATS[kind].media_type, encoded))
                 said += [note for note in encoded.notes if note not in said]
         return tuple(files), tuple(said)
 
-    async def _hold(self, job: Job, digest: str) -> None:
-        """Announce the file, however long Redis is away: what took half an hour to render is not given up for that."""
+    def named(self, weights: Iterable[str]) -> tuple[str, ...]:
+        """Checkpoints in words."""
+        return in_words(weights)
+
+    async def _written(self, kind: str, job: Job, clip: RenderedClip, path: Path, budget: int) -> Encoded:
+        """The file at `path`, with its mark, and signed where it can be."""
+        used = checkpoints(clip.weights, self.models.dir)
+        mark = mark_text(job.submission.recipe, job.id, used)
+        if self.sealer is None or kind != "mp4":
+            return await self._encoded(kind, clip, path, budget, mark)
+        made = Made(job.id, path.name, job.submission.recipe, used)
+        growth = await asyncio.to_thread(self.sealer.growth, made)
+        encoded = await self._encoded(kind, clip, path, budget - growth, mark)
+        await asyncio.to_thread(self.sealer.seal, path, made)
+        return encoded
+
+    async def _encoded(self, kind: str, clip: RenderedClip, path: Path, budget: int, mark: str) -> Encoded:
+        overseer = Overseer(self.encode_seconds)
+        try:
+            return await asyncio.to_thread(
+                encode, kind, clip.spool, path, budget, metadata={"comment": mark}, on_frame=overseer
+            )
+        except asyncio.CancelledError:
+            overseer.abandoned = True
+            raise
+
+    async def _stored(self, job: Job, clip: RenderedClip, path: Path) -> str:
+        traces = await asyncio.to_thread(_traces, path, clip)
+        await self._patiently(lambda: self.retention.hold(job.id, traces.digest))
+        await self.store.put_file(path)
+        await self._patiently(lambda: proofs.remember(self.retention.redis, job.id, traces, self.keep_seconds))
+        return traces.digest
+
+    async def _patiently(self, call: Callable[[], Awaitable[object]]) -> None:
+        """However long Redis is away: what took half an hour to render is not given up for that."""
         while True:
             try:
-                return await self.retention.hold(job.id, digest)
+                await call()
             except REDIS_AWAY as error:
                 log.warning("not stored yet: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return
+
+
+def _traces(path: Path, clip: RenderedClip) -> Traces:
+    return Traces(digest_of_file(path), essence(path.read_bytes()), of_spool(clip.spool))
 
 
 def _stem(job: Job) -> str:
-    [step] = job.submission.recipe.steps
-    return f"{step.system}-{step.seed}"
+    recipe = job.submission.recipe
+    name = recipe.lead.name() if len(recipe.steps) == 1 else f"{recipe.lead.name()}-{recipe.steps[-1].name()}"
+    return name if recipe.seed is None else f"{name}-{recipe.seed}"
 
 
-def _metadata(job: Job) -> Mapping[str, str]:
-    """The recipe travels with the file, so that a clip can be made again from the file alone."""
-    recipe = job.submission.recipe.model_dump(mode="json")
-    return {"comment": json.dumps({"zoetrope": recipe}, separators=(",", ":"))}
-
-
-def _encode(kind: str, spool: FrameSpool, path: Path, budget: int, metadata: Mapping[str, str]) -> Encoded:
-    encode = encode_gif if kind == "gif" else encode_mp4
-    return encode(spool, path, budget, metadata=metadata)
-
-
-def _result(name: str, digest: str, encoded: Encoded) -> ResultFile:
+def _result(path: Path, digest: str, media_type: str, encoded: Encoded) -> ResultFile:
     return ResultFile(
         digest=digest,
-        name=name,
-        media_type="image/gif" if name.endswith(".gif") else "video/mp4",
-        size_bytes=encoded.size_bytes,
+        name=path.name,
+        media_type=media_type,  # type: ignore[arg-type]
+        size_bytes=path.stat().st_size,
         width=encoded.width,
         height=encoded.height,
         num_frames=encoded.num_frames,
         fps=float(encoded.fps),
+        ssim=encoded.ssim,
     )

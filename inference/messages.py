@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from jobs.errors import Fact, Note
 from jobs.recipe import Recipe, Value
+from media.clip_limits import ClipLimits
 
 HEADER = struct.Struct(">II")
 MAX_MESSAGE = 1 << 20
@@ -31,6 +32,9 @@ class Setup(Value):
     ram_bytes: int | None
     threads: int | None
     options: Mapping[str, Mapping[str, Any]]
+    scratch: Path | None = None
+    """Where frames may be kept between steps; None: where temporary files usually are."""
+    clips: ClipLimits = ClipLimits()
     preview_seconds: float | None = None
     """A preview so often while a job renders; None: none at all."""
 
@@ -87,12 +91,20 @@ class ClipBegins(Value):
     height: int
     num_frames: int
     fps: tuple[int, int]
+    channels: int = 3
+    weights: tuple[str, ...] = ()
     said: tuple[Note, ...] = ()
     facts: Mapping[str, Fact] = Field(default_factory=dict[str, Fact])
 
 
+class ClipSound(Value):
+    """Child: what the clip that began sounds like, as 48 kHz stereo samples of 16 bits in the payload."""
+
+    kind: Literal["sound"] = "sound"
+
+
 class OneFrame(Value):
-    """Child: one frame, its RGB rows in the payload."""
+    """Child: one frame, its RGB or RGBA rows in the payload."""
 
     kind: Literal["frame"] = "frame"
 
@@ -102,6 +114,8 @@ class End(Value):
 
     gpu_ms: int = 0
     """Rendering, all tries together, without loading networks."""
+    step_ms: tuple[int, ...] = ()
+    """The same for each step of the recipe."""
     loading_ms: int = 0
     """Importing the system, reading its networks, and moving them."""
     holding: frozenset[str] = frozenset()
@@ -137,7 +151,7 @@ class Broke(End):
 
 
 ToChild = Setup | Order | Stop
-FromChild = Ready | Step | Preview | ClipBegins | OneFrame | Done | Stopped | CannotRender | Broke
+FromChild = Ready | Step | Preview | ClipBegins | ClipSound | OneFrame | Done | Stopped | CannotRender | Broke
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
 

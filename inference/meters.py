@@ -93,4 +93,4 @@ class Meters:
 
 
 def _system(job: Job) -> str:
-    return job.submission.recipe.steps[0].system
+    return job.submission.recipe.lead.name()

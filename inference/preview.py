@@ -40,7 +40,7 @@ class Previews:
 
 
 def webp(frame: Frame) -> bytes:
-    """A frame `[H, W, 3]` as a small WebP file."""
+    """A frame `[H, W, 3]`, or with alpha `[H, W, 4]`, as a small WebP file."""
     picture = Image.fromarray(frame)
     scale = SIDE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

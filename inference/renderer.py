@@ -17,6 +17,7 @@ from inference.messages import (
     Broke,
     CannotRender,
     ClipBegins,
+    ClipSound,
     Done,
     End,
     OneFrame,
@@ -81,12 +82,18 @@ class RenderedClip:
         self.spool = spool
         self.said = begins.said
         self.facts = begins.facts
+        self.weights = begins.weights
         self.gpu_ms = 0
+        self.step_ms: tuple[int, ...] = ()
         self.loading_ms = 0
 
-    def append(self, rows: bytes) -> None:
-        """One more frame, as raw RGB rows."""
-        self.spool.append(np.frombuffer(rows, np.uint8).reshape(self.spool.height, self.spool.width, 3))
+    def takes(self, message: OneFrame | ClipSound, payload: bytes) -> None:
+        """One more frame, as raw rows, or all of its sound, as raw samples."""
+        spool = self.spool
+        if isinstance(message, ClipSound):
+            spool.sound = np.frombuffer(payload, np.int16).reshape(-1, 2)
+        else:
+            spool.append(np.frombuffer(payload, np.uint8).reshape(spool.height, spool.width, spool.channels))
 
 
 OnStep = Callable[[Step], Awaitable[None]]
@@ -234,11 +241,11 @@ class Renderer:
                         if clip:
                             clip.spool.close()  # of a try that ran out of memory
                         clip = self._open_spool(message)
-                    case OneFrame() if clip:
-                        clip.append(payload)
+                    case OneFrame() | ClipSound() if clip:
+                        clip.takes(message, payload)
                     case Done() if clip:
                         self._note(message)
-                        clip.gpu_ms, clip.loading_ms = message.gpu_ms, message.loading_ms
+                        clip.gpu_ms, clip.step_ms, clip.loading_ms = message.gpu_ms, message.step_ms, message.loading_ms
                         return clip
                     case _:
                         await self._raise(message)
@@ -270,7 +277,7 @@ class Renderer:
                 raise RenderBroke(f"the renderer said {type(message).__name__} out of turn")
 
     def _open_spool(self, begins: ClipBegins) -> RenderedClip:
-        spool = FrameSpool(begins.width, begins.height, Fraction(*begins.fps), folder=self.scratch)
+        spool = FrameSpool(begins.width, begins.height, Fraction(*begins.fps), self.scratch, begins.channels)
         return RenderedClip(spool, begins)
 
     async def _stop_when(self, stop: asyncio.Event, job_id: str) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from inference.child import Orders, Wire
+from inference.inputs import Inputs
 from inference.memory import ran_out
 from inference.messages import (
     Broke,
     CannotRender,
     ClipBegins,
+    ClipSound,
     Done,
     End,
     OneFrame,
@@ -30,8 +32,10 @@ from inference.messages import (
 from inference.preview import Previews
 from inference.residency import Residency
 from inference.systems import ROOMS
-from inference.systems.base import PLENTY, Cancelled, Clip, Place, Sources, System, Thrift
-from jobs.errors import Failure, Note
+from inference.systems.base import PLENTY, Cancelled, Clip, Place, System, Thrift
+from jobs.errors import Fact, Failure, Note, UserError
+from jobs.requests import Request
+from media.frames import FrameSpool
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +100,7 @@ class Renderer:
         end = self._end(Render(self, order, watch))
         known = {
             "gpu_ms": watch.gpu_ms,
+            "step_ms": watch.step_ms,
             "loading_ms": watch.loading_ms,
             "holding": frozenset(kind for system in self._systems.values() for kind in system.holding()),
             "vram_free_bytes": 0 if isinstance(end, Broke) else self.vram_free_bytes,  # a lost device cannot be asked
@@ -107,8 +112,8 @@ class Renderer:
             render.run()
         except Cancelled:
             return Stopped()
-        except Failure as failure:
-            return CannotRender(reason=failure.note)
+        except UserError as error:
+            return CannotRender(reason=error.note)
         except Exception as error:  # noqa: BLE001 - the child's one net: the parent must always get an answer
             if not ran_out(error):
                 return Broke(traceback=traceback.format_exc(), poisoned=_poisons(error))
@@ -125,6 +130,7 @@ class Stopwatch:
         self.residency = residency
         self._begun = time.perf_counter()
         self._loaded = residency.loading_seconds
+        self._laps_ms: list[int] = []
 
     @property
     def loading_ms(self) -> int:
@@ -136,32 +142,59 @@ class Stopwatch:
         """All the rest."""
         return max(0, round((time.perf_counter() - self._begun) * 1000) - self.loading_ms)
 
+    def lap(self) -> None:
+        """A step of the recipe is done."""
+        self._laps_ms.append(max(0, self.gpu_ms - sum(self._laps_ms)))
+
+    @property
+    def step_ms(self) -> tuple[int, ...]:
+        """Of all the rest, what each step took."""
+        return tuple(self._laps_ms)
+
 
 class Render:
-    """One order on its way, with as many tries as memory asks for."""
+    """One order on its way: a chain of steps, each with as many tries as memory asks for.
+
+    Between two steps a clip is raw frames in an anonymous file: nothing is encoded before the last step is done.
+    """
 
     def __init__(self, renderer: Renderer, order: Order, watch: Stopwatch) -> None:
         self.renderer = renderer
         self.order = order
         self.watch = watch
         self.stage = "loading"
+        self.sources = Inputs(order, renderer.setup)
+        self.said: tuple[Note, ...] = ()
+        self.facts: dict[str, Fact] = {}
+        self.weights: tuple[str, ...] = ()
 
     def run(self) -> None:
+        """Every step in its turn, the frames of the last one on their way as they are made."""
+        self.renderer.previews.begin()
+        *before, last = self.order.recipe.steps
+        with self.sources:
+            for request in before:
+                self._try_hard(request, self._keep)
+                self.watch.lap()
+            self._try_hard(last, self._send)
+            self.watch.lap()
+
+    def _try_hard(self, request: Request, take: Callable[[Clip], None]) -> None:
         """Try, each time with more thrift, until it is done. A try that ran out of memory is part of what a job takes:
         it is short, for denoising runs out at its first step, and latents that are finished are kept.
         """
-        self.renderer.previews.begin()
         thrift: Thrift | None = PLENTY
         while thrift is not None:
-            thrift = self._try(thrift)
+            thrift = self._try(request, take, thrift)
 
-    def _try(self, thrift: Thrift) -> Thrift | None:
+    def _try(self, request: Request, take: Callable[[Clip], None], thrift: Thrift) -> Thrift | None:
         """None where it is done, else what to try next."""
+        system = self.renderer.system(request.name())
         try:
             with torch.inference_mode():
-                self._render(thrift)
+                take(system.render(request, self.sources.of(request), self._tick, thrift))
         except Exception as error:
-            thriftier = self._thriftier(thrift) if ran_out(error) else None
+            thriftier = system.thriftier(thrift, self.stage) if ran_out(error) else None
             if thriftier is None:
                 raise
             first_line = str(error).partition("\n")[0]
@@ -170,16 +203,6 @@ class Render:
             return None
         self.renderer.residency.make_way()  # here, where the error and what it held on to are gone
         return thriftier
-
-    def _thriftier(self, thrift: Thrift) -> Thrift | None:
-        [request] = self.order.recipe.steps
-        return self.renderer.system(request.system).thriftier(thrift, self.stage)
-
-    def _render(self, thrift: Thrift) -> None:
-        [request] = self.order.recipe.steps
-        system = self.renderer.system(request.system)
-        images = {getattr(request, name): self._picture(getattr(request, name)) for name in request.attached()}
-        self._send(system.render(request, Sources(images), self._tick, thrift))
 
     def _tick(self, stage: str, step: int, total: int) -> None:
         self.stage = stage
@@ -195,10 +218,20 @@ class Render:
             )
         )
 
-    def _picture(self, source: str) -> Image.Image:
-        """A source from the store: a PNG that intake wrote, so upright RGB of bounded size."""
-        with Image.open(self.order.sources[source], formats=("PNG",)) as picture:
-            return picture.convert("RGB")
+    def _keep(self, clip: Clip) -> None:
+        """Every frame, for the next step."""
+        spool = FrameSpool(clip.width, clip.height, clip.fps, self.renderer.setup.scratch, clip.channels)
+        try:
+            for frame in clip.frames:
+                spool.append(frame)
+                self.renderer.previews.show(lambda frame=frame: frame)
+        except BaseException:
+            spool.close()
+            raise
+        spool.sound = clip.sound
+        self.sources.passes(spool)
+        self.said, self.facts = (*self.said, *clip.notes), {**self.facts, **clip.facts}
+        self.weights = (*self.weights, *clip.weights)
 
     def _send(self, clip: Clip) -> None:
         """Every frame, as it is made. Another clip that begins takes back the frames of one that was not finished."""
@@ -209,10 +242,14 @@ class Render:
                 height=clip.height,
                 num_frames=clip.num_frames,
                 fps=clip.fps.as_integer_ratio(),
-                said=clip.notes,
-                facts=clip.facts,
+                channels=clip.channels,
+                weights=(*self.weights, *clip.weights),
+                said=(*self.said, *clip.notes),
+                facts={**self.facts, **clip.facts},
             )
         )
+        if clip.sound is not None:
+            wire.send(ClipSound(), np.ascontiguousarray(clip.sound, dtype=np.int16).tobytes())
         for frame in clip.frames:
             wire.send(OneFrame(), np.ascontiguousarray(frame, dtype=np.uint8).tobytes())
             self.renderer.previews.show(lambda frame=frame: frame)

@@ -33,6 +33,9 @@ from jobs.retention import Retention
 from jobs.settings import LimitSettings, RedisSettings, StoreSettings, read_config
 from jobs.watch import MetricsSettings, Watch, new_registry, redis_answers, served
 from jobs.workers import ADVERT_SECONDS, Advert, Workers, kinds_of
+from media.clip_limits import clip_limits_of
+from media.provenance import Sealer
+from media.provenance_settings import ProvenanceSettings
 from media.store import MediaStore
 from media.sweep import drop_copies
 
@@ -67,9 +70,13 @@ async def main() -> None:
     queue = JobQueue(redis, lease_seconds=redis_settings.lease_seconds, attempts=limits.attempts)
     store = MediaStore(StoreSettings.read(config).url)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-    setup = _setup(models, systems, preview_seconds=PREVIEW_SECONDS if ways.previews else None)
+    setup = _setup(models, systems, limits, preview_seconds=PREVIEW_SECONDS if ways.previews else None)
     renderer = Renderer(setup, models.cache)
-    finisher = Finisher(store, Retention(redis), models.cache)
+    sealer = Sealer.from_settings(ProvenanceSettings.read(config))
+    keep_seconds = round(redis_settings.keep_days * 86_400)
+    finisher = Finisher(
+        store, Retention(redis), models, sealer, encode_seconds=limits.render_seconds, keep_seconds=keep_seconds
+    )
     worker = RenderWorker(name, queue, store, renderer, finisher, limits, models.cache, Meters(new_registry()))
     service = Service(worker, redis, models, systems, Leaving(ways.stop_seconds))
     async with served(service.watch(), metrics.host, metrics.worker_port, key="worker_port"):
@@ -83,9 +90,17 @@ def _sweep(cache: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _setup(models: ModelSettings, systems: SystemSettings, preview_seconds: float | None) -> Setup:
+NEVER_SECONDS = 10**8
+"""Rendering and encoding have limits of their own, which end in a sentence; arq's would only begin anew."""
+
+
+def _setup(
+    models: ModelSettings, systems: SystemSettings, limits: LimitSettings, preview_seconds: float | None
+) -> Setup:
     gigabyte = 10**9
     return Setup(
+        scratch=models.cache.absolute(),
+        clips=clip_limits_of(limits),
         models=models.dir.absolute(),
         device=models.device,
         dtype=models.dtype,
@@ -209,7 +224,7 @@ class Service:
         render = func(
             cast(Any, self.worker.render),
             name="render",
-            timeout=self.worker.limits.render_seconds * 2,
+            timeout=NEVER_SECONDS,
             max_tries=10**6,  # the record counts tries, not arq
         )
         return GpuWorker(

@@ -59,8 +59,32 @@ class ParallaxOptions(Options):
     """`[systems.parallax]`."""
 
 
+class SmoothOptions(Options):
+    """`[systems.smooth]`."""
+
+    checkpoints: tuple[Literal["rife-4.26", "rife-4.9", "rife-4.7", "film"], ...] = Field(
+        default=("rife-4.26", "rife-4.9", "rife-4.7", "film"), description="used where installed, preferred one first"
+    )
+
+
+class FinishingOptions(Options):
+    """The tables of all other steps that finish a clip."""
+
+
 class SystemSettings(Table, header="systems"):
     """One sub-table for each system."""
 
     svd: SvdOptions = Field(default=SvdOptions(), description="Stable Video Diffusion")
     parallax: ParallaxOptions = Field(default=ParallaxOptions(), description="camera moves over a still picture")
+    smooth: SmoothOptions = Field(default=SmoothOptions(), description="frames in between")
+    deflicker: FinishingOptions = Field(default=FinishingOptions(), description="steadier light and colours")
+    loop: FinishingOptions = Field(default=FinishingOptions(), description="clips without a seam")
+    upscale: FinishingOptions = Field(default=FinishingOptions(), description="larger pictures")
+    trim: FinishingOptions = Field(default=FinishingOptions(), description="a part of a clip")
+    crop: FinishingOptions = Field(default=FinishingOptions(), description="a part of the picture")
+    speed: FinishingOptions = Field(default=FinishingOptions(), description="faster or slower")
+    stitch: FinishingOptions = Field(default=FinishingOptions(), description="two clips as one")
+    sound: FinishingOptions = Field(default=FinishingOptions(), description="music and sounds")
+    convert: FinishingOptions = Field(default=FinishingOptions(), description="another format")
+    sticker: FinishingOptions = Field(default=FinishingOptions(), description="stickers")
+    emoji: FinishingOptions = Field(default=FinishingOptions(), description="emoji")

@@ -116,11 +116,11 @@ class RenderWorker:
         job = lease.job if isinstance(lease, Taken) else await self.queue.job(job_id)
         attempt = Attempt(self.queue, job, lease)
         keeper = asyncio.create_task(attempt.keep())
-        log.info("attempt %d on %s", job.attempts, job.submission.recipe.steps[0].system)
+        log.info("attempt %d on %s", job.attempts, job.submission.recipe.title)
         self.meters.begins(job, lease.fence)
         try:
             outcome = await self._outcome(attempt)
-            await self._settle(lease, outcome)
+            await self._settle(attempt, outcome)
             log.info("%s", outcome.kind)
             self.meters.settled(job, outcome)
             await self._look_back(attempt, outcome)
@@ -146,7 +146,7 @@ class RenderWorker:
         finally:
             keeper.cancel()
 
-    async def _settle(self, lease: Lease, outcome: Outcome) -> None:
+    async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """End the job, however long Redis is away: what was rendered is in the store.
 
         Raises:
@@ -154,10 +154,12 @@ class RenderWorker:
         """
         if isinstance(outcome, Failed):
             log.warning("failed: %s %s; incident %s", outcome.reason.code, dict(outcome.reason.facts), outcome.incident)
-        spent_ms = self.renderer.spent_ms if isinstance(outcome, Cancelled) else None
+        spent_ms = None if isinstance(outcome, Rendered) else attempt.spent_ms
+        if isinstance(outcome, Cancelled):
+            spent_ms = spent_ms or 0
         while True:
             try:
-                return await self.queue.settle(lease, outcome, gpu_ms=spent_ms)
+                return await self.queue.settle(attempt.lease, outcome, gpu_ms=spent_ms)
             except REDIS_AWAY as error:
                 log.warning("not settled yet: %s", error)
                 await asyncio.sleep(RENEW_SECONDS)
@@ -165,16 +167,16 @@ class RenderWorker:
     async def _try_again(self, attempt: Attempt, error: RendererDied) -> None:
         if attempt.job.attempts < self.queue.attempts:
             log.warning("%s; the job goes back into the line", error)
-            await self.queue.release(attempt.lease, free=False)
+            await self.queue.release(attempt.lease, free=False, gpu_ms=attempt.spent_ms)
             raise Retry from None
         log.error("%s for the last time; the job is set aside", error)
         failed = _failed(Note("renderer_died", {"attempts": attempt.job.attempts}))
-        await self._settle(attempt.lease, failed)
+        await self._settle(attempt, failed)
         with contextlib.suppress(*REDIS_AWAY):
             await self.aside.put(
                 SetAside(
                     job_id=attempt.job.id,
-                    system=attempt.job.submission.recipe.steps[0].system,
+                    system=attempt.job.submission.recipe.title,
                     incident=failed.incident or "",
                     log=self.renderer.chatter.tail,
                 )
@@ -221,15 +223,17 @@ class RenderWorker:
         self.slot.free(ticket.get())
         try:
             await attempt.step(Step(stage="encoding", step=0, total=1))
-            files, said = await self.finisher.finish(attempt.job, clip.spool)
+            files, said = await self.finisher.finish(attempt.job, clip)
         finally:
             clip.spool.close()
         return Rendered(
             files=files,
             seconds=round(time.monotonic() - started, 2),
             gpu_ms=clip.gpu_ms,
+            step_ms=clip.step_ms,
             loading_ms=clip.loading_ms,
             facts=dict(clip.facts),
+            checkpoints=self.finisher.named(clip.weights),
             said=(*clip.said, *said),
         )
 
@@ -247,6 +251,7 @@ class RenderWorker:
         except TimeoutError:
             raise RenderTooLong(minutes=round(self.limits.render_seconds / 60)) from None
         finally:
+            attempt.spent_ms = self.renderer.spent_ms  # now: later it is the next job's
             self.rendering = ""
             ahead.cancel()
 

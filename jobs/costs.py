@@ -6,6 +6,7 @@ Every finished render teaches (`jobs.fitting`); a system nobody has rendered yet
 import contextlib
 import math
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any, NamedTuple, cast
 
 from arq.connections import ArqRedis
@@ -13,10 +14,10 @@ from pydantic import Field, ValidationError
 from redis.exceptions import WatchError
 
 from jobs.fitting import Render, fit
-from jobs.recipe import Source, Value
+from jobs.recipe import Recipe, Source, Value
 from jobs.record import Job, Rendered
 from jobs.requests import BY_SYSTEM, Request
-from jobs.requests.base import Rates, Work
+from jobs.requests.base import Rates, SourceKind, Work
 
 COSTS = "zoetrope:costs"
 """A hash: what was learnt, as JSON, by system."""
@@ -28,6 +29,12 @@ LONGEST_MS = 6 * 3600 * 1000
 UNPROVEN = 1.0
 """The prior's relative error: it may be wrong by as much as itself, or more."""
 LARGEST_ERROR = 2.0
+USUAL: Mapping[SourceKind, Source] = {
+    "image": Source(digest="0" * 64, width=1920, height=1080),
+    "clip": Source(digest="0" * 64, kind="clip", width=1024, height=576, num_frames=75, fps=Fraction(25)),
+    "sound": Source(digest="0" * 64, kind="sound", width=0, height=0, num_frames=0, seconds=3.0),
+}
+"""What people give, where nobody has rendered yet."""
 TRUE_LOAD = 0.25
 """A warm model's "loading" is a moment; less than this share of what is known was no load."""
 
@@ -153,32 +160,47 @@ class Costs:
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = cast(Any, redis)
 
-    async def estimate(self, request: Request, sources: Mapping[str, Source], device_name: str = "") -> Estimate:
-        """What this request will cost."""
-        learnt = await self.learnt(request.name())
-        return learnt.estimate(request.work(sources), device_name)
+    async def estimate(self, recipe: Recipe, device_name: str = "") -> Estimate:
+        """What a recipe will cost, all steps together; as sure as its dearest step.
+
+        Raises:
+            Refusal: a step does not fit the clip that it would get.
+        """
+        steps: list[Estimate] = []
+        for step, work in zip(recipe.steps, recipe.works(), strict=True):
+            steps.append((await self.learnt(step.name())).estimate(work, device_name))
+        dearest = max(steps, key=lambda each: each.gpu_ms)
+        return dearest._replace(gpu_ms=min(sum(each.gpu_ms for each in steps), LONGEST_MS))
 
     async def loading_ms(self, kind: str) -> int:
         """How long its models take to load; 0 where nobody has seen it."""
         return round(Pace({system_of(kind): await self.learnt(system_of(kind))}).loading_ms(kind))
 
     async def learn(self, job: Job, rendered: Rendered, device_name: str = "") -> None:
-        """Take in what a finished job has cost. Call it once, after the job was settled."""
+        """Take in what each step of a finished job has cost. Call it once, after the job was settled."""
         if rendered.gpu_ms <= 0:  # not measured: nor is it known then what was beside
             return
         recipe = job.submission.recipe
-        request = recipe.steps[0]
-        work = request.work(recipe.sources)
+        measured = rendered.step_ms or (rendered.gpu_ms,)
+        if len(measured) != len(recipe.steps):
+            return
         beside_ms = rendered.seconds * 1000 - rendered.gpu_ms - rendered.loading_ms
+        for step, work, gpu_ms in zip(recipe.steps, recipe.works(), measured, strict=True):
+            around = (step.kind, rendered.loading_ms, beside_ms) if step is recipe.lead else None
+            await self._teach(step.name(), work, gpu_ms, device_name, around)
+
+    async def _teach(
+        self, system: str, work: Work, gpu_ms: int, device_name: str, around: tuple[str, float, float] | None
+    ) -> None:
+        """One step's lesson; `around`: the kind that was loaded for it, its loading, and the time beside it."""
         async with self._redis.pipeline(transaction=True) as pipe:
             while True:
                 try:
                     await pipe.watch(COSTS)
-                    learnt = _read(request.name(), await pipe.hget(COSTS, request.name()))
-                    learnt = learnt.learn(work, rendered.gpu_ms, device_name)
-                    learnt = learnt.learn_around(request.kind, rendered.loading_ms, beside_ms)
+                    learnt = _read(system, await pipe.hget(COSTS, system)).learn(work, gpu_ms, device_name)
+                    learnt = learnt.learn_around(*around) if around else learnt
                     pipe.multi()
-                    pipe.hset(COSTS, request.name(), learnt.model_dump_json())
+                    pipe.hset(COSTS, system, learnt.model_dump_json())
                     pipe.expire(COSTS, KEEP_SECONDS)
                     await pipe.execute()
                     return
@@ -215,5 +237,5 @@ def _rows(learnt: Learnt) -> Iterable[Row]:
 
 
 def _usual_work(request: type[Request]) -> Work:
-    picture = Source(digest="0" * 64, width=1920, height=1080)
-    return request.model_validate({}).work(dict.fromkeys(request.attached(), picture))
+    sources = {name: USUAL[mark.kind] for name, mark in request.attached().items()}
+    return request.model_validate({}).work(sources)

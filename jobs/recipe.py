@@ -3,13 +3,14 @@
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jobs.requests import AnyRequest
-from jobs.requests.base import SourceKind
+from jobs.requests import AnyRequest, Finishing, Generation, Request
+from jobs.requests.base import PREVIOUS, Shape, Shaped, SourceKind, Sources, Work
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Format = Literal["mp4", "gif", "both"]
+Format = Literal["mp4", "gif", "both", "webp", "webm", "apng", "sticker", "emoji"]
+MOST_STEPS = 12
 
 
 class Value(BaseModel):
@@ -42,13 +43,73 @@ class Output(Value):
 
 
 class Recipe(Value):
-    """Version 1: named sources, a step, one output. (`steps` is a tuple because chains are to come.)"""
+    """Version 1: named sources, a chain of steps, one output. What a step gives the next may take as `PREVIOUS`."""
 
     version: Literal[1] = 1
     sources: dict[str, Source]
-    steps: tuple[Annotated[AnyRequest, Field(discriminator="system")], ...] = Field(min_length=1, max_length=1)
+    steps: tuple[Annotated[AnyRequest, Field(discriminator="system")], ...] = Field(min_length=1, max_length=MOST_STEPS)
     output: Output = Output()
 
+    @model_validator(mode="after")
+    def _takes_what_is_there(self) -> Self:
+        for number, step in enumerate(self.steps):
+            for field, mark in step.attached().items():
+                name = getattr(step, field)
+                there = self._kind_of(name, first=number == 0)
+                if there != mark.kind:
+                    raise ValueError(f"step {number + 1} takes a {mark.kind} as {field}, and {name!r} is {there}")
+        return self
+
+    def _kind_of(self, name: str, *, first: bool) -> str:
+        if name == PREVIOUS and not first:
+            return "clip"
+        return self.sources[name].kind if name in self.sources else "nothing"
+
+    @property
+    def lead(self) -> Request:
+        """The step after which the job is called and that decides who can do it: finishing is done everywhere."""
+        return next((step for step in self.steps if not isinstance(step, Finishing)), self.steps[0])
+
+    @property
+    def title(self) -> str:
+        """The systems in their order, as people read them."""
+        return " → ".join(step.name() for step in self.steps)
+
+    @property
+    def seed(self) -> int | None:
+        """The leading step's, where it has one."""
+        return self.lead.seed if isinstance(self.lead, Generation) else None
+
+    def views(self) -> tuple[Sources, ...]:
+        """For each step, what it may name.
+
+        Raises:
+            Refusal: a step does not fit the clip that it would get.
+        """
+        known: dict[str, Shaped] = dict(self.sources)
+        views: list[Sources] = []
+        for number, step in enumerate(self.steps):
+            views.append(dict(known))
+            if number + 1 < len(self.steps):
+                known[PREVIOUS] = step.gives(known)
+        return tuple(views)
+
+    def shapes(self) -> tuple[Shape, ...]:
+        """The clip after each step.
+
+        Raises:
+            Refusal: a step does not fit the clip that it would get.
+        """
+        return tuple(step.gives(view) for step, view in zip(self.steps, self.views(), strict=True))
+
+    def works(self) -> tuple[Work, ...]:
+        """How much each step has to do.
+
+        Raises:
+            Refusal: a step does not fit the clip that it would get.
+        """
+        return tuple(step.work(view) for step, view in zip(self.steps, self.views(), strict=True))
+
     def again(self) -> Self:
-        """The same recipe with a new seed in every step."""
+        """The same recipe with a new seed in every step that has one."""
         return self.model_copy(update={"steps": tuple(step.again() for step in self.steps)})

@@ -92,7 +92,7 @@ class Submission(Value):
     @property
     def kind(self) -> str:
         """What a worker must have to render it."""
-        return self.recipe.steps[0].kind
+        return self.recipe.lead.kind
 
 
 class ResultFile(Value):
@@ -100,12 +100,14 @@ class ResultFile(Value):
 
     digest: Digest
     name: str
-    media_type: Literal["video/mp4", "image/gif"]
+    media_type: Literal["video/mp4", "image/gif", "image/webp", "video/webm", "image/png"]
     size_bytes: int
     width: int
     height: int
     num_frames: int
     fps: float
+    ssim: float | None = None
+    """How like the frames it is, 1 the same; None where nobody looked."""
 
 
 class Rendered(Value):
@@ -117,9 +119,13 @@ class Rendered(Value):
     """From claim to finished files, as the worker measured it."""
     gpu_ms: int = 0
     """What the device worked on it, without loading models: what its requester is charged."""
+    step_ms: tuple[int, ...] = ()
+    """The same for each step of the recipe."""
     loading_ms: int = 0
     """What loading models took; nobody is charged for it."""
     facts: Mapping[str, Fact] = Field(default_factory=dict[str, Fact])
+    checkpoints: tuple[str, ...] = ()
+    """Published weights that were used: name, repository, revision and a hash."""
     said: tuple[Note, ...] = ()
 
 

@@ -215,7 +215,7 @@ class StoreSettings(Table, header="store"):
 
 
 class LimitSettings(Table, header="limits"):
-    """What one person may ask for, and what a picture may be."""
+    """What one person may ask for, and what a picture, a clip or a sound may be."""
 
     picture_bytes: int = Field(default=25 * 2**20, ge=1024, description="largest picture file, in bytes")
     picture_pixels: int = Field(
@@ -223,6 +223,10 @@ class LimitSettings(Table, header="limits"):
     )
     picture_side: int = Field(default=16_384, ge=64, description="longest side of a picture, in pixels")
     working_side: int = Field(default=2048, ge=256, le=8192, description="larger pictures are scaled down to this side")
+    clip_bytes: int = Field(default=100 * 2**20, ge=1024, description="largest video, GIF or sound file, in bytes")
+    clip_seconds: float = Field(default=60.0, gt=0, le=600, description="longest video or sound that is read")
+    clip_frames: int = Field(default=1800, ge=2, le=20_000, description="most frames of a video that is read")
+    clip_side: int = Field(default=1280, ge=128, le=4096, description="larger videos are scaled down to this side")
     download_seconds: float = Field(default=20.0, gt=0, description="a download that takes longer is given up")
     pictures_per_message: int = Field(default=4, ge=1, le=10, description="jobs that one mention may start")
     wait_for_worker_minutes: float = Field(

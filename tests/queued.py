@@ -64,7 +64,7 @@ def submission(
 
 def dying(queue: JobQueue) -> JobQueue:
     """The same queue as seen by a process that dies at once: every lease it takes has run out by now."""
-    return JobQueue(queue.redis, lease_seconds=0, attempts=queue.attempts)
+    return JobQueue(queue.redis, lease_seconds=0, attempts=queue.attempts, lost_leases=queue.lost_leases)
 
 
 async def lose_arqs_keys(queue: JobQueue, job_id: str) -> None:

@@ -284,7 +284,7 @@ async def test_what_a_job_took_is_known_to_whoever_asks_next_even_after_a_restar
     for _ in range(3):
         await Costs(queue.redis).learn(JOB, done(40_000, loading_ms=9_000, beside_ms=2_500), FAST)
     asked = Costs(queue.redis)
-    said = await asked.estimate(SvdRequest(), JOB.submission.recipe.sources)
+    said = await asked.estimate(JOB.submission.recipe)
     pace = await asked.pace()
 
     assert said.gpu_ms == pytest.approx(40_000, rel=0.02)
@@ -324,11 +324,11 @@ async def test_what_cannot_be_read_is_as_if_nothing_was_learnt_and_is_learnt_ane
 ) -> None:
     costs = Costs(queue.redis)
     await queue.redis.hset(COSTS, "svd", document)
-    assert (await costs.estimate(SvdRequest(), {})).samples == 0
+    assert (await costs.estimate(JOB.submission.recipe)).samples == 0
     assert (await costs.pace()).error("svd") == 1.0
     await costs.learn(JOB, done(40_000), FAST)
 
-    assert (await costs.estimate(SvdRequest(), {})).samples == 1
+    assert (await costs.estimate(JOB.submission.recipe)).samples == 1
 
 
 async def test_the_owner_sees_each_system_and_kind_of_device_with_how_sure_that_is(queue: JobQueue) -> None:

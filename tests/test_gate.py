@@ -28,7 +28,7 @@ from console.redis_server import embedded_redis
 from jobs.errors import Note, Refusal
 from jobs.policy import EVERYONE, EVERYWHERE, TermsSettings, channel_scope, guild_scope
 from jobs.queue import JobQueue
-from jobs.recipe import Output, Source
+from jobs.recipe import Output, Recipe, Source
 from jobs.record import Channel, Person
 from jobs.requests.parallax import ParallaxRequest
 from jobs.requests.svd import SvdRequest
@@ -40,7 +40,14 @@ from tests.queued import empty_queue, submission
 SERVER, CHANNEL, THREAD, RESULTS = "5", "55", "66", "77"
 MOIRA = Editor(Person(id="7", name="moira"), SERVER)
 SYSTEMS = {"svd": ("svd-xt",), "parallax": ()}
-PICTURE = {"image": Source(digest="0" * 64, width=1280, height=720)}
+PICTURE = Source(digest="0" * 64, width=1280, height=720)
+
+
+def recipe(request: ParallaxRequest, picture: Source = PICTURE) -> Recipe:
+    """One step over one picture."""
+    return Recipe(sources={"image": picture}, steps=(request,))
+
+
 TERMS = TermsSettings.model_validate({"waiting": 10})
 
 
@@ -265,9 +272,9 @@ async def leave_for(queue: JobQueue, **values: Any) -> Leave:
 
 async def test_a_clip_may_be_just_as_long_as_the_limit(queue: JobQueue) -> None:
     leave = await leave_for(queue, seconds=3.0)
-    leave.check_clip(ParallaxRequest(seconds=3.0), PICTURE)
+    leave.check_clip(recipe(ParallaxRequest(seconds=3.0)))
     with pytest.raises(ClipTooLong) as refusal:
-        leave.check_clip(ParallaxRequest(seconds=3.04), PICTURE)
+        leave.check_clip(recipe(ParallaxRequest(seconds=3.04)))
 
     assert refusal.value.facts["most"] == 3.0
     assert "would last 3.04 seconds" in word(refusal.value), "not 3.0, which would be allowed"
@@ -275,9 +282,9 @@ async def test_a_clip_may_be_just_as_long_as_the_limit(queue: JobQueue) -> None:
 
 async def test_a_frame_may_have_as_many_pixels_as_the_limit(queue: JobQueue) -> None:
     leave = await leave_for(queue, megapixels=0.93)
-    leave.check_clip(ParallaxRequest(), PICTURE)
+    leave.check_clip(recipe(ParallaxRequest()))
     with pytest.raises(FrameTooLarge) as refusal:
-        leave.check_clip(ParallaxRequest(size=1080), {"image": Source(digest="0" * 64, width=1920, height=1080)})
+        leave.check_clip(recipe(ParallaxRequest(size=1080), Source(digest="0" * 64, width=1920, height=1080)))
 
     assert word(refusal.value).startswith("Each frame would have 2.07 megapixels")
 
@@ -285,12 +292,12 @@ async def test_a_frame_may_have_as_many_pixels_as_the_limit(queue: JobQueue) -> 
 async def test_seconds_and_megapixels_together_have_their_own_limit_and_what_is_said_would_do(queue: JobQueue) -> None:
     leave = await leave_for(queue, **{share_name(EVERYONE, "megapixel_seconds"): 2.0})
     with pytest.raises(ClipTooMuch) as refusal:
-        leave.check_clip(ParallaxRequest(seconds=3.0), PICTURE)
+        leave.check_clip(recipe(ParallaxRequest(seconds=3.0)))
     said = word(refusal.value)
 
     assert "2.8 megapixel-seconds" in said
     assert "2.1 seconds" in said
-    leave.check_clip(ParallaxRequest(seconds=2.1), PICTURE)
+    leave.check_clip(recipe(ParallaxRequest(seconds=2.1)))
 
 
 async def test_the_usual_format_holds_where_nobody_chose_one(queue: JobQueue) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.options import parse
 from commands.mention import MissingValue, UnknownOption, read_options, request_from, words_of
-from commands.options import parse
 from jobs.errors import Refusal, UserError
 from jobs.recipe import Output
 from jobs.requests import BY_SYSTEM, REQUESTS, Brief

@@ -233,9 +233,9 @@ async def service(tmp_path: Path, worker: WorkerMeters) -> AsyncIterator[Service
     """A worker that was put together and not started, on a real Redis."""
     async with embedded_redis(tmp_path / "redis") as url, empty_queue(url) as queue:
         redis, store = await connect(url), MediaStore(str(tmp_path / "store"))
-        finisher = Finisher(store, Retention(redis), tmp_path)
-        render = RenderWorker("w1", queue, store, renderer(tmp_path), finisher, LimitSettings(), tmp_path, worker)
         models = ModelSettings(dir=tmp_path / "models", cache=tmp_path)
+        finisher = Finisher(store, Retention(redis), models, encode_seconds=60, keep_seconds=60)
+        render = RenderWorker("w1", queue, store, renderer(tmp_path), finisher, LimitSettings(), tmp_path, worker)
         yield Service(render, redis, models, SystemSettings(), Leaving(1.0))
         await redis.aclose()
 

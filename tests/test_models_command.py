@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from console.checksums import RECORD, Checksums, UnsafeNameError, place_of, states
 from console.models import app
+from inference.checksums import RECORD, Checksums, UnsafeNameError, place_of, states
 from inference.systems import ROOMS
 from inference.systems.svd.weights import SVD_XT_1_1, UNET
 from inference.weights import Layout, Weights

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from bot.client import Zoetrope
+from bot.options import BadOption, attached, bounds, described, offered, option_type, parse, plain_type
+from bot.options import slash_command as made
 from commands.make import Make, first_line
-from commands.options import BadOption, attached, bounds, described, offered, option_type, parse, plain_type
-from commands.options import slash_command as made
 from jobs.errors import Refusal
 from jobs.recipe import Output
 from jobs.requests import REQUESTS, Brief, Request

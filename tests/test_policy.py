@@ -17,7 +17,6 @@ from jobs.policy import (
     Rules,
     Share,
     TermsSettings,
-    clip_seconds,
     combined,
     drained_in,
     holding_scopes,
@@ -95,6 +94,7 @@ def test_without_a_drain_there_is_none() -> None:
 
 def test_a_pause_reaches_a_job_by_its_server_and_by_the_very_channel() -> None:
     assert holding_scopes("5", "55") == {EVERYWHERE, GUILD, CHANNEL}
+    assert holding_scopes("5", "66", "55") == {EVERYWHERE, GUILD, CHANNEL, THREAD}, "a thread is as its channel"
 
 
 # --- systems and nsfw ---
@@ -199,8 +199,10 @@ def test_one_role_more_never_gives_less_and_the_order_of_roles_is_nothing(
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"weight": 0}, {"weight": 101}, {"waiting": -1}, {"running": 1.5},
+        {"weight": 0}, {"weight": 101}, {"weight": 0.009}, {"weight": float("nan")}, {"weight": float("inf")},
+        {"waiting": -1}, {"running": 1.5},
         {"roles": {"Helpers": {"waiting": 3}}}, {"roles": {"71": {"wating": 3}}}, {"guild_weights": {"5": 0}},
+        {"guild_weights": {"5": 1e-308}}, {"roles": {"71": {"weight": 1e-308}}},
     ],
 )  # fmt: skip
 def test_what_config_toml_cannot_mean_stops_the_start(wrong: dict[str, Any]) -> None:
@@ -208,8 +210,22 @@ def test_what_config_toml_cannot_mean_stops_the_start(wrong: dict[str, Any]) -> 
         table(**wrong)
 
 
+def test_a_weight_out_of_bounds_is_refused_with_the_bounds_in_words() -> None:
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.01"):
+        Share(weight=1e-308)
+    with pytest.raises(ValidationError, match="less than or equal to 100"):
+        Share(weight=1e308)
+
+
+@pytest.mark.parametrize(("stored", "read"), [(1e-308, 0.01), (0, 0.01), (1e308, 100), (2.5, 2.5)])
+def test_a_record_of_an_older_version_is_read_with_its_weight_within_bounds(stored: float, read: float) -> None:
+    terms = Terms.model_validate_json(f'{{"weight": {stored}, "guild_weight": {stored}}}')
+
+    assert (terms.weight, terms.guild_weight) == (read, read)
+
+
 def test_a_clip_lasts_its_frames_at_its_rate() -> None:
     svd, parallax = SvdRequest(num_frames=30, fps=6), ParallaxRequest(seconds=2.5, fps=20)
 
-    assert clip_seconds(svd, svd.work({})) == 5
-    assert clip_seconds(parallax, parallax.work(submission().recipe.sources)) == 2.5
+    assert svd.gives(submission().recipe.sources).seconds == 5
+    assert parallax.gives(submission().recipe.sources).seconds == 2.5

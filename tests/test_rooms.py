@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from console.checksums import place_of
+from inference.checksums import place_of
 from inference.settings import SystemSettings
 from inference.systems import ROOMS
 from inference.weights import Weights
-from jobs.requests import BY_SYSTEM, REQUESTS, AnyRequest, Request
+from jobs.requests import BY_SYSTEM, GENERATIONS, REQUESTS, AnyRequest, Request
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = list(ROOMS)
@@ -29,7 +29,7 @@ def test_a_stored_recipe_can_hold_every_request() -> None:
 
 
 def test_no_two_requests_are_equally_preferred() -> None:
-    ranks = [request.front_door_rank for request in REQUESTS]
+    ranks = [request.front_door_rank for request in GENERATIONS.values()]
 
     assert len(set(ranks)) == len(ranks)
 
@@ -44,7 +44,7 @@ def test_a_request_says_what_it_is(request_class: type[Request]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_room_has_its_files(name: str) -> None:
-    folder = ROOT / "inference" / "systems" / name
+    folder = ROOT / "inference" / "systems" / ROOMS[name].folder
 
     assert len((folder / "README.md").read_text("utf-8").splitlines()) > 5
     assert (folder / "weights.py").is_file()
@@ -64,7 +64,7 @@ def test_a_room_is_walled_off_from_the_others(name: str) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     [independent] = [contract["modules"] for contract in contracts if contract["type"] == "independence"]
 
-    assert f"inference.systems.{name}" in independent
+    assert f"inference.systems.{ROOMS[name].folder}" in independent
 
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=lambda weights: weights.name)

@@ -52,7 +52,7 @@ class Room:
         Image.effect_noise(size, 100).convert("RGB").save(data, "PNG")
         return self.server.upload("noise.png", data.getvalue())
 
-    async def slash(self, name: str, user: User | None = None, **options: object) -> Asked:
+    async def slash(self, name: str, user: User | None = None, /, **options: object) -> Asked:
         """The person types a command here, and gets an answer."""
         asked = await self.server.slash(name, user or self.person, channel=self.channel, **options)
         return await asked.answered(20)

@@ -150,7 +150,7 @@ async def test_a_mention_without_any_picture_says_so(room: Room) -> None:
 async def test_two_people_at_once_each_get_their_own(room: Room) -> None:
     bob = room.server.user("bob")
     await room.slash("parallax", image=room.picture(), seconds=1.0, seed=1)
-    await room.slash("parallax", user=bob, image=room.picture(), seconds=1.0, seed=2)
+    await room.slash("parallax", bob, image=room.picture(), seconds=1.0, seed=2)
     clips = await room.clips(2)
 
     assert {(clip.pinged[0].name, clip.attachments[0].filename) for clip in clips} == {

@@ -42,7 +42,7 @@ async def test_odd_but_good_pictures_are_animated(room: Room) -> None:
     for person, name in zip(people, GOOD, strict=True):
         odd = ODD[name]
         upload = room.server.upload(odd.filename, odd.data, odd.content_type or None)
-        asked = await room.slash("parallax", user=person, image=upload, seconds=0.5, fps=5)
+        asked = await room.slash("parallax", person, image=upload, seconds=0.5, fps=5)
         assert "Queued" in asked.text, f"{name}: {asked.text}"
         assert ("first frame" in asked.text) == name.startswith("animated"), name
 

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bot.confirm import KEPT_SECONDS
-from jobs.policy import channel_scope
+from bot.confirm import KEPT_SECONDS, Prepared
+from jobs.policy import channel_scope, guild_scope
 from jobs.queue import NoSuchJob
-from jobs.record import Job, Lease, Progress, State
+from jobs.record import Job, Lease, Person, Progress, State
+from jobs.rulebook import Editor, Rulebook, share_name
 from jobs.workers import Advert, Workers
 from tests.discord_server import LocalDiscord
 from tests.discord_server.interactions import Asked
@@ -108,6 +109,13 @@ async def press(room: Room, message: Message, label: str, user: User | None = No
     return await (await room.server.press(message, user or room.person, label)).answered(20)
 
 
+async def picture_of(room: Room, asked: Asked) -> str:
+    """The digest of the picture that a question is about."""
+    document = await room.stack.redis.get(f"zoetrope:asked:{asked.id}")
+    [submission] = Prepared.model_validate_json(document).submissions
+    return submission.recipe.sources["image"].digest
+
+
 def named(message: Message) -> list[str]:
     """The buttons' labels, or their emoji."""
     return [button.get("label") or button["emoji"]["name"] for button in message.buttons]
@@ -131,7 +139,7 @@ async def test_the_line_shows_everybodys_jobs_and_marks_mine_privately_and_witho
     assert re.search(
         r"^`1` \[\*\*parallax · you\*\*\]\(https://discord.com/channels/\d+/\d+/\d+\) · starts <t:\d+:R>$", wait
     )
-    assert any("You used no GPU time here in the last hour, the average is 0" in line for line in small)
+    assert "-# You used no GPU time in the last hour." in small
     assert answer.pinged == []
 
 
@@ -374,6 +382,77 @@ async def test_never_mind_queues_nothing(room: Room) -> None:
     assert await room.stack.redis.keys("zoetrope:asked:*") == []
 
 
+async def test_never_mind_lets_go_of_the_picture_at_once(room: Room) -> None:
+    asked = await room.slash("svd", image=room.picture((71, 53)))
+    digest = await picture_of(room, asked)
+    assert await room.stack.redis.zscore(f"zoetrope:refs:{digest}", asked.id) is not None
+    await press(room, asked.responses[0], "Never mind")
+
+    assert await room.stack.redis.exists(f"zoetrope:refs:{digest}") == 0
+    assert await room.stack.redis.exists(f"zoetrope:brought:{room.person.id}") == 0
+    assert await room.stack.redis.zscore("zoetrope:media", digest) == 0, "the next sweep takes it"
+
+
+async def test_never_mind_after_queue_it_says_what_was_queued(room: Room) -> None:
+    asked = await room.slash("svd", image=room.picture())
+    [question] = asked.responses
+    room.server.faults.add("PATCH", "/webhooks/**", status=404)  # the question keeps its buttons
+    await press(room, question, "Queue it")
+    assert named(question) == ["Queue it", "Never mind"]
+    await press(room, question, "Never mind")
+
+    assert await room.stack.queue.open_jobs() == [asked.id]
+    assert question.text.startswith("Queued with **svd** → https://discord.com/channels/")
+    assert question.buttons == []
+
+
+async def test_never_mind_after_a_queue_it_that_could_not_be_said_tells_that_it_is_queued(room: Room) -> None:
+    asked = await room.slash("svd", image=room.picture())
+    [question] = asked.responses
+    key = f"zoetrope:asked:{asked.id}"
+    [submission] = Prepared.model_validate_json(await room.stack.redis.get(key)).submissions
+    await room.stack.queue.enqueue(submission)  # and here the bot dies
+    await press(room, question, "Never mind")
+
+    assert question.text.startswith("It was queued before. **Cancel** under its message takes it out again")
+    assert await room.stack.queue.open_jobs() == [asked.id]
+    assert await room.stack.store.exists(submission.recipe.sources["image"].digest)
+
+
+async def test_queue_it_heeds_what_was_set_since_the_question(room: Room) -> None:
+    moira = Editor(Person(id="1", name="moira"), str(room.server.guild.id))
+    rulebook, here = Rulebook(room.stack.redis), channel_scope(str(room.channel.id))
+    asked = await room.slash("svd", image=room.picture())
+    [question] = asked.responses
+    await rulebook.change(moira, here, {"systems": ["parallax"]})
+    pressed = await press(room, question, "Queue it")
+    assert pressed.text.strip() == "**svd** may not be used here. You may use: parallax."
+    assert await room.stack.queue.open_jobs() == []
+    await rulebook.change(moira, here, {"systems": None, "seconds": 0.5})
+    assert "here a clip may last 0.5" in (await press(room, question, "Queue it")).text
+    gallery = room.server.add_channel("gallery")
+    await rulebook.change(moira, here, {"seconds": None, "nsfw": "spoiler", "results": str(gallery.id)})
+    await press(room, question, "Queue it")
+    job = await room.stack.queue.job(asked.id)
+
+    assert job.submission.spoiler
+    assert job.submission.results is not None
+    assert job.submission.results.id == str(gallery.id)
+
+
+async def test_queue_it_goes_by_the_roles_of_now(room: Room) -> None:
+    moira = Editor(Person(id="1", name="moira"), str(room.server.guild.id))
+    role = room.server.add_role("boosters")
+    asked = await room.slash("svd", image=room.picture())
+    rulebook, here = Rulebook(room.stack.redis), guild_scope(str(room.server.guild.id))
+    await rulebook.change(moira, here, {share_name(str(role.id), "weight"): 2.0})
+    room.server.user(room.person.name, role)
+    await press(room, asked.responses[0], "Queue it")
+    await rulebook.clear(moira, here)
+
+    assert (await room.stack.queue.job(asked.id)).submission.terms.weight == 2
+
+
 async def test_an_old_question_says_so_and_loses_its_buttons(room: Room) -> None:
     asked = await room.slash("svd", image=room.picture())
     key = f"zoetrope:asked:{asked.id}"
@@ -411,6 +490,18 @@ async def test_several_pictures_are_one_question(room: Room) -> None:
     await press(room, question, "Queue them")
     assert len(await room.stack.queue.open_jobs()) == 3
     assert question.text.count("Queued with **svd**") == 3
+
+
+async def test_a_form_that_was_open_during_a_restart_says_so(room: Room) -> None:
+    message = await room.server.say(room.person, attachments=[room.picture()], channel=room.channel)
+    form = await (await room.server.message_menu("Animate…", room.person, message)).answered()
+    room.stack.bot.kill()
+    await room.stack.bot.ended()
+    await room.stack.restart_bot()
+    [answer] = (await (await room.server.submit_modal(form, room.person, {"system": "svd"})).answered(20)).responses
+
+    assert answer.text == "Zoetrope was restarted while the form was open, so it is lost. Please open it once more."
+    assert answer.ephemeral
 
 
 async def test_what_is_cheap_is_not_asked_about(room: Room) -> None:
@@ -481,6 +572,38 @@ async def test_forget_me_asks_again_and_then_deletes_everything_of_mine(room: Ro
     assert await state(room, waiting) in (State.CANCELLED, State.CLOSED)
     assert await state(room, theirs) is State.WAITING
     assert (await room.stack.queue.usage(str(room.person.id))).today_ms == 40_000
+
+
+async def test_forget_me_takes_a_question_that_waits_and_the_picture_it_is_about(room: Room) -> None:
+    asked = await room.slash("svd", image=room.picture((73, 59)))
+    digest = await picture_of(room, asked)
+    [answer] = (await room.slash("privacy")).responses
+    await press(room, answer, "Forget me…")
+    await press(room, answer, "Yes, forget me")
+
+    assert answer.text.startswith("Forgotten: 0 jobs and 1 file.")
+    assert not await room.stack.store.exists(digest)
+    assert await room.stack.redis.keys("zoetrope:asked:*") == []
+    [question] = asked.responses
+    await press(room, question, "Queue it")
+    assert question.text.startswith("That question was answered already")
+    assert await room.stack.queue.open_jobs() == []
+
+
+async def test_forget_me_takes_a_picture_whose_clip_was_refused(room: Room) -> None:
+    moira = Editor(Person(id="1", name="moira"), str(room.server.guild.id))
+    await Rulebook(room.stack.redis).change(moira, channel_scope(str(room.channel.id)), {"seconds": 0.5})
+    refused = await room.slash("parallax", image=room.picture((79, 61)), seconds=3.0)
+    assert refused.text.startswith("That clip would last 3 seconds")
+    [brought] = await room.stack.redis.zrange(f"zoetrope:brought:{room.person.id}", 0, -1)
+    digest = brought.decode().split(" ")[1]
+    assert await room.stack.store.exists(digest)
+    [answer] = (await room.slash("privacy")).responses
+    await press(room, answer, "Forget me…")
+    await press(room, answer, "Yes, forget me")
+
+    assert answer.text.startswith("Forgotten: 0 jobs and 1 file.")
+    assert not await room.stack.store.exists(digest)
 
 
 async def test_keep_it_deletes_nothing(room: Room) -> None:

@@ -234,6 +234,22 @@ async def test_clear_takes_away_one_setting_a_roles_share_or_everything(room: Ro
     assert (await queued(room)).submission.recipe.output.format == "gif"
 
 
+async def test_a_role_with_anything_but_shares_clears_nothing(room: Room, moira: User) -> None:
+    await told(room, moira, "settings edit", format="gif")
+    for what in ("everything", "format"):
+        said = await told(room, moira, "settings clear", what=what, role=helpers(room))
+        assert said.startswith("A role has shares and no other settings, so nothing was cleared.")
+
+    assert (await queued(room)).submission.recipe.output.format == "gif"
+
+
+async def test_what_nsfw_is_about_is_cleared_alone(room: Room, moira: User) -> None:
+    await told(room, moira, "settings edit", nsfw="spoiler", nsfw_systems="svd")
+    cleared = await told(room, moira, "settings clear", what="nsfw_systems")
+
+    assert cleared.splitlines()[1:-1] == ["- nsfw is about: svd → not set"]
+
+
 async def test_everything_done_is_written_down_and_another_servers_is_not_shown(
     room: Room, moira: User, owner: User
 ) -> None:
