@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 from prometheus_client import Counter, Gauge, Histogram
+from redis.exceptions import RedisError
 
 from jobs.line import read_depth
 from jobs.queue import REDIS_AWAY
@@ -131,7 +132,7 @@ class LineMeters:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 depth, adverts = await read_depth(self.redis), await self.online.online()
-        except REDIS_AWAY as error:
+        except (*REDIS_AWAY, RedisError) as error:
             log.warning("the line cannot be shown: %s: %s", type(error).__name__, error)
             for gauge in (self.jobs, self.workers, self.system_workers):
                 gauge.clear()

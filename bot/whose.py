@@ -71,16 +71,22 @@ class Answer:
     @property
     def note(self) -> Note:
         """For the person who asked: a code of `jobs.texts`, and its facts."""
-        if self.whose is Whose.NOT_OURS:
-            return Note("whose_others", {"signer": self.signer}) if self.signer else Note("whose_not_ours")
-        if self.whose is Whose.STRIPPED and self.by is By.LOOKS:
-            return Note("whose_alike", {"job": self.job_id or ""})
-        if self.whose is Whose.ALTERED and self.job_id is None:
-            return Note("whose_altered_unknown")
-        return Note(
-            f"whose_{self.whose}_{self.by}" if self.whose is Whose.OURS else f"whose_{self.whose}",
-            {"job": self.job_id or ""},
-        )
+        facts = {"job": self.job_id or ""}
+        match self.whose, self.by:
+            case Whose.OURS, By.CREDENTIAL:
+                return Note("whose_ours_credential", facts)
+            case Whose.OURS, _:
+                return Note("whose_ours_digest", facts)
+            case Whose.STRIPPED, By.LOOKS:
+                return Note("whose_alike", facts)
+            case Whose.STRIPPED, _:
+                return Note("whose_stripped", facts)
+            case Whose.ALTERED, _:
+                return Note("whose_altered", facts) if self.job_id else Note("whose_altered_unknown")
+            case Whose.CLAIMED, _:
+                return Note("whose_claimed", facts)
+            case Whose.NOT_OURS, _:
+                return Note("whose_others", {"signer": self.signer}) if self.signer else Note("whose_not_ours")
 
 
 def judge(seen: Examined, known: Known) -> Answer:

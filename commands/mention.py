@@ -86,28 +86,35 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
     values: dict[str, str] = {}
     if words and words[0].lower() in BY_SYSTEM:
         system = words.pop(0).lower()
+    names = _known(system if system not in GENERATIONS else None)  # another generation's option is refused later
     while words:
         name = words.pop(0).lower()
-        if name not in _known(None):
+        if name not in names:
             raise UnknownOption(option=name[:50], known=", ".join(sorted(_known(system))))
         if not words:
             raise MissingValue(option=name)
         value = words.pop(0)
-        while words and words[0].lower() not in _known(None) and name in ("prompt", "move", "easing"):
+        while words and words[0].lower() not in names and name in ("prompt", "move", "easing"):
             value += " " + words.pop(0)
         if name == "system":
-            if value.lower() not in BY_SYSTEM:
-                raise UnknownOption(option=value[:50], known=", ".join(BY_SYSTEM))
+            if value.lower() not in GENERATIONS:
+                raise UnknownOption(option=value[:50], known=", ".join(GENERATIONS))
             system = value.lower()
         else:
             values[name] = value
     return system, values
 
 
+def named_system(text: str) -> str | None:
+    """The system that the first word names."""
+    first = next(iter(words_of(text)), "").lower()
+    return first if first in BY_SYSTEM else None
+
+
 def _known(system: str | None) -> set[str]:
     """Names that may be typed: the brief's, the output's, and the system's own (of all systems where none is named)."""
     if system is None:
-        fields = offered(Brief, Smoothing, Output, *BY_SYSTEM.values())
+        fields = offered(Brief, Smoothing, Output, *GENERATIONS.values())
     elif system in GENERATIONS:
         fields = offered(Brief, Smoothing, Output, GENERATIONS[system])
     else:
@@ -173,13 +180,13 @@ class Mention(Cog):
         return typed or ((to_us or by_dm) and bool(pictures_in(message)))
 
     async def _start(self, message: discord.Message) -> None:
+        finishes = named_system(message.content) not in (None, *GENERATIONS)
+        files = self._attached(message, *((clips_in, NoClip) if finishes else (pictures_in, NoPicture)))
         system, values = read_options(message.content, None)
         output = parse(Output, values)
-        if system and system not in GENERATIONS:
-            clips = self._attached(message, clips_in, NoClip)
-            await self._start_each(message, [finishing_from(values, BY_SYSTEM[system])], clips, output)
+        if system and finishes:
+            await self._start_each(message, [finishing_from(values, BY_SYSTEM[system])], files, output)
             return
-        pictures = self._attached(message, pictures_in, NoPicture)
         brief = parse(Brief, values)
         said: tuple[Note, ...] = ()
         if system is None:
@@ -191,7 +198,7 @@ class Mention(Cog):
             said = (Note("prompt_unread", {"system": system}),)
         request = request_from(brief, values, kind)
         others = {name: value for name, value in values.items() if name not in kind.model_fields}
-        await self._start_each(message, [request, *parse(Smoothing, others).steps()], pictures, output, said)
+        await self._start_each(message, [request, *parse(Smoothing, others).steps()], files, output, said)
 
     async def _start_each(
         self,

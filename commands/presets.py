@@ -103,7 +103,7 @@ class PresetCog(Cog, name="Presets"):
         await interaction.response.defer(ephemeral=True, thinking=True)
         lines = [f"- **{each.name}**: {each.title}" for each in await self.presets.all(mine(interaction))]
         shared = await self.presets.all(ours(interaction)) if interaction.guild_id else []
-        lines += [f"- **{each.name}**: {each.title} *({say('preset_of_server')})*" for each in shared]
+        lines += [say("preset_of_server", {"name": each.name, "title": each.title}) for each in shared]
         await interaction.followup.send("\n".join(lines) or say("no_presets"))
 
     @preset.command(name="share", description="Give a preset of yours to everybody in this server.")

@@ -238,4 +238,4 @@ def _rows(learnt: Learnt) -> Iterable[Row]:
 
 def _usual_work(request: type[Request]) -> Work:
     sources = {name: USUAL[mark.kind] for name, mark in request.attached().items()}
-    return request.model_validate({}).work(sources)
+    return request.usual().work(sources)

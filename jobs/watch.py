@@ -14,6 +14,7 @@ from arq.connections import ArqRedis
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from pydantic import Field
+from redis.exceptions import RedisError
 
 from jobs.queue import REDIS_AWAY
 from jobs.settings import Table
@@ -107,7 +108,7 @@ async def _asked(check: Check) -> str | None:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await check()
-    except REDIS_AWAY:  # a timeout too; what the error says may name addresses
+    except (*REDIS_AWAY, RedisError):  # a timeout too; what the error says may name addresses
         return AWAY
 
 

@@ -51,14 +51,14 @@ def encode_gif(
 ) -> Encoded:
     """Write `footage` as a GIF that loops for ever, of at most 95 % of the budget; alpha becomes all or nothing.
 
-    Gives up colours first, then size, then frames a second; with `fixed_size` never size, but length at last. Of
+    Gives up size first, then colours, then frames a second; with `fixed_size` never size, but length at last. Of
     `metadata` a GIF can carry `comment`.
 
     Raises:
         ClipTooLarge: it does not fit whatever is given up.
     """
     comment = (metadata or {}).get("comment", "")
-    road = Road(footage, gif_rate(footage.fps), QUALITY_BITS, fixed_size)
+    road = Road(footage, gif_rate(footage.fps), QUALITY_BITS, fixed_size, size_first=True)
     first = road.plan(0)
     bits = 8 * budget_bytes * HEADROOM / (footage.width * footage.height * len(picked(footage, first)))
     course = Sampled(road, _Gif(footage, comment), on_frame)

@@ -43,6 +43,8 @@ class Road:
     quality_bits: float
     """Halvings between best and worst quality."""
     fixed_size: bool = False
+    size_first: bool = False
+    """Few colours look worse than a smaller picture; low quality of other formats looks better."""
 
     @property
     def _stretches(self) -> tuple[tuple[str, float], ...]:
@@ -51,9 +53,9 @@ class Road:
         slower = RATE_BITS * math.log2(max(1, self.first_fps / FEWEST_FPS))
         if self.fixed_size:
             return ("quality", self.quality_bits), ("fps", slower), ("share", math.log2(max(1, self.footage.count)))
+        quality, smaller = ("quality", self.quality_bits), ("scale", -2 * PIXEL_BITS * math.log2(modest))
         return (
-            ("quality", self.quality_bits),
-            ("scale", -2 * PIXEL_BITS * math.log2(modest)),
+            *((smaller, quality) if self.size_first else (quality, smaller)),
             ("fps", slower),
             ("scale", 2 * PIXEL_BITS * math.log2(modest / smallest)),
         )

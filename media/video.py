@@ -31,13 +31,13 @@ STARVED_BITS = 0.2
 """Bits a pixel below which the first pass measures at `MIDDLE_CRF`."""
 MIDDLE_CRF = 21.0
 CERTAIN = 0.75
-"""A clip that the first pass weighs at so much of the limit will fit by quality too: its estimate is that good."""
+"""Of the limit: a first pass that weighs no more fits by quality too. Seen: it says 10 to 22 % too little."""
 POOR_RATIO = 6.0
 """So many times too heavy at `BEST_CRF`, and the picture shrinks until it is no more than that: about CRF 32."""
 AUDIBLE_RATIO = 2.2
 """From here on (about CRF 24) the person is told that quality was given up."""
 AIM = 0.985
-"""Of the limit; x264's two passes land within a percent of what they are told, except on very short clips."""
+"""Of the limit, for the second pass. Seen: up to 15 % under it, and up to 37 % over it on 24 grainy frames."""
 MAX_PASSES = 8
 """Two are the rule; the others are for clips of a few frames, whose size no first pass foretells."""
 
@@ -144,7 +144,7 @@ def _fit(writer: "_Writer", first: Mp4Plan, part: Path, limit: int) -> _Fitted |
 
 def _by_size(writer: "_Writer", first: Mp4Plan, part: Path, limit: int, passes: int, ratio: float) -> _Fitted | None:
     """Second passes, each told what the last one weighed too much, then smaller pictures, then no sound."""
-    plan: Mp4Plan = first
+    plan = first
     seconds, aim, smallest = float(writer.footage.count / writer.footage.fps), AIM, _smallest(writer.footage)
     while passes < MAX_PASSES:
         room = limit - writer.besides(plan)
@@ -154,7 +154,8 @@ def _by_size(writer: "_Writer", first: Mp4Plan, part: Path, limit: int, passes: 
         if weight is not None and weight <= limit:
             return _Fitted(plan, passes, max(1.0, ratio))
         if weight is not None and passes < 4:
-            aim *= 0.97 * min(1.0, max(0.2, room / max(1, weight - writer.besides(plan)))) ** 1.2
+            over = max(1, weight - writer.besides(plan)) / max(1, room)
+            aim *= 0.97 * math.pow(min(5.0, max(1.0, over)), -1.2)
         elif plan.scale > smallest:
             plan, aim = replace(plan, scale=max(smallest, plan.scale * 0.6)), AIM
             writer.measure(plan, room)
@@ -196,7 +197,7 @@ class _Writer:
     def measure(self, plan: Mp4Plan, room: int) -> float:
         """A fast first pass that leaves its findings in `stats`; how many times `room` pictures weigh at `BEST_CRF`.
 
-        Nearer the quality to come its findings fit better (0.005 SSIM), but only so far: grain that is gone at a high
+        Nearer the quality to come more of the budget is used, but only so far: grain that is gone at a high
         CRF cannot be told from none, and a second pass after such a first weighed three times what it was told.
         """
         width, height = _size(self.footage, plan)

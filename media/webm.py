@@ -19,7 +19,7 @@ from media.plans import Plan, Road, Sampled, given_up, picked, shown, size
 from media.video import best_sound_kbps
 
 BEST_CRF, WORST_CRF = 22.0, 50.0
-"""VP9's scale goes to 63; 22 looks like H.264's 17."""
+"""VP9's scale goes to 63; chosen by scale, not by comparison with H.264."""
 QUALITY_BITS = 2.6
 SEEN_CRF = 33.0
 MAX_FPS = Fraction(60)

@@ -47,6 +47,7 @@ def said(scene: Evening) -> str:
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.slow
 async def test_sixty_messages_in_two_channels_are_kept_true(tmp_path: Path) -> None:
     await watch(tmp_path, messages=60, channels=2, newcomers_every=2.0, seconds=7)
 

@@ -21,7 +21,7 @@ from tests.discord_server.model import Attachment, Message
 from tests.queued import CLIP, submission
 from tests.stack import Stack, running
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.options import parse
-from commands.mention import MissingValue, UnknownOption, read_options, request_from, words_of
+from commands.mention import MissingValue, UnknownOption, finishing_from, read_options, request_from, words_of
 from jobs.errors import Refusal, UserError
 from jobs.recipe import Output
-from jobs.requests import BY_SYSTEM, REQUESTS, Brief
+from jobs.requests import BY_SYSTEM, GENERATIONS, Brief
 from jobs.requests.parallax import Move
 from jobs.texts import word
 
@@ -83,7 +83,7 @@ def test_a_system_nobody_knows_is_answered_with_those_there_are() -> None:
         read_options("system sora", None)
 
     assert refused.value.facts["option"] == "sora"
-    assert all(name in word(refused.value) for name in BY_SYSTEM)
+    assert all(name in word(refused.value) for name in GENERATIONS)
 
 
 @pytest.mark.parametrize("text", ["motion", "seconds 3 motion", "system", "prompt", "svd fps"])
@@ -111,7 +111,7 @@ def test_the_brief_is_translated_and_a_systems_own_options_win() -> None:
 
 def test_another_systems_option_is_refused_with_this_ones() -> None:
     with pytest.raises(UnknownOption) as refused:
-        request_from(Brief(), {"move": "orbit"}, BY_SYSTEM["svd"])
+        request_from(Brief(), {"move": "orbit"}, GENERATIONS["svd"])
 
     assert refused.value.facts["option"] == "move"
     assert "noise_aug_strength" in str(refused.value.facts["known"])
@@ -121,9 +121,12 @@ def test_another_systems_option_is_refused_with_this_ones() -> None:
 def whole(text: str) -> None:
     """Everything that is done with a message's text before a picture is fetched."""
     system, values = read_options(text, None)
-    brief = parse(Brief, values)
     parse(Output, values)
-    for kind in [BY_SYSTEM[system]] if system else REQUESTS:
+    if system and system not in GENERATIONS:
+        finishing_from(values, BY_SYSTEM[system])
+        return
+    brief = parse(Brief, values)
+    for kind in [GENERATIONS[system]] if system else GENERATIONS.values():
         request_from(brief, values, kind)
 
 

@@ -18,16 +18,17 @@ from bot.options import BadOption, attached, bounds, described, offered, option_
 from bot.options import slash_command as made
 from commands.make import Make, first_line
 from jobs.errors import Refusal
-from jobs.recipe import Output
-from jobs.requests import REQUESTS, Brief, Request
+from jobs.recipe import Format, Output
+from jobs.requests import GENERATIONS, REQUESTS, Brief, Finishing, Generation, Request
 from jobs.requests.base import MAX_SEED, Advanced
+from jobs.requests.finish import STAMPS, Smoothing
 from jobs.texts import word
 
 Json = dict[str, Any]
 TYPES = {str: 3, int: 4, bool: 5, discord.Attachment: 11, float: 10}
 """Discord's option types."""
 BY_NAME = {kind.name(): kind for kind in REQUESTS}
-MODELS = {"animate": Brief, **BY_NAME}
+MODELS: dict[str, type[BaseModel]] = {"animate": Brief, **BY_NAME}
 TREE: Any = app_commands.CommandTree(discord.Client(intents=discord.Intents.none()))
 """A client that never connects; discord.py asks its tree for what holds for all commands."""
 
@@ -48,7 +49,11 @@ def options_of(name: str) -> dict[str, Json]:
 
 def fields_of(name: str) -> Mapping[str, FieldInfo]:
     """The fields from which a command's options are derived."""
-    return offered(MODELS[name], Output)
+    if name in STAMPS:
+        return offered(MODELS[name])
+    if issubclass(MODELS[name], Finishing):
+        return offered(MODELS[name], Output)
+    return offered(Smoothing, MODELS[name], Output)
 
 
 async def nothing(interaction: discord.Interaction, options: Mapping[str, Any]) -> None:
@@ -116,7 +121,7 @@ def test_bounds_are_found_wherever_they_are_written() -> None:
             0,
             2**32 - 1,
         )
-        assert [choice["value"] for choice in options["format"]["choices"]] == ["mp4", "gif", "both"]
+        assert [choice["value"] for choice in options["format"]["choices"]] == list(get_args(Format))
     assert (svd["num_frames"]["min_value"], svd["num_frames"]["max_value"]) == (2, 50)
     assert (svd["min_guidance_scale"]["type"], svd["min_guidance_scale"]["max_value"]) == (10, 10.0)
     assert [choice["value"] for choice in parallax["size"]["choices"]] == [360, 480, 720, 1080]
@@ -125,11 +130,13 @@ def test_bounds_are_found_wherever_they_are_written() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_picture_is_required_and_first_and_nothing_else_is_required(name: str) -> None:
-    first, *others = COMMANDS[name]["options"]
+def test_files_are_required_and_first_and_nothing_else_is_required(name: str) -> None:
+    files = [key for key, field in fields_of(name).items() if attached(field)]
+    options = COMMANDS[name]["options"]
 
-    assert (first["name"], first["type"], first["required"]) == ("image", 11, True)
-    assert not any(option["required"] for option in others)
+    assert [option["name"] for option in options[: len(files)]] == files
+    assert all((option["type"], option["required"]) == (11, True) for option in options[: len(files)])
+    assert not any(option["required"] for option in options[len(files) :])
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -137,7 +144,7 @@ def test_what_people_seldom_touch_is_listed_last(name: str) -> None:
     fields = fields_of(name)
     advanced = [any(isinstance(mark, Advanced) for mark in fields[key].metadata) for key in options_of(name)]
 
-    assert any(advanced)
+    assert any(advanced) or name not in GENERATIONS
     assert advanced == sorted(advanced)
     assert "system" not in options_of(name), "the command's name says it"
 
@@ -187,7 +194,7 @@ def test_a_new_field_becomes_an_option_without_a_line_of_discord_code() -> None:
 
 @pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: kind.name())
 def test_every_default_lies_within_its_own_bounds(kind: type[Request]) -> None:
-    request = kind()
+    request = kind.usual()
 
     assert kind.model_validate(request.model_dump()) == request
     assert kind.model_validate_json(request.model_dump_json()) == request
@@ -199,8 +206,8 @@ def test_every_default_lies_within_its_own_bounds(kind: type[Request]) -> None:
             assert high is None or value <= high
 
 
-@pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: kind.name())
-def test_a_seed_nobody_chose_is_new_each_time(kind: type[Request]) -> None:
+@pytest.mark.parametrize("kind", GENERATIONS.values(), ids=lambda kind: kind.name())
+def test_a_seed_nobody_chose_is_new_each_time(kind: type[Generation]) -> None:
     request = kind()
 
     assert len({request.seed, kind().seed, kind().seed}) > 1
@@ -266,8 +273,8 @@ briefs = st.builds(
 
 
 @settings(max_examples=150, database=None, deadline=None)
-@given(brief=briefs, kind=st.sampled_from(REQUESTS))
-def test_any_brief_becomes_a_request_or_a_refusal(brief: Brief, kind: type[Request]) -> None:
+@given(brief=briefs, kind=st.sampled_from(list(GENERATIONS.values())))
+def test_any_brief_becomes_a_request_or_a_refusal(brief: Brief, kind: type[Generation]) -> None:
     try:
         request = kind.from_brief(brief)
     except Refusal as refusal:
@@ -277,8 +284,8 @@ def test_any_brief_becomes_a_request_or_a_refusal(brief: Brief, kind: type[Reque
     assert brief.seed in (None, request.seed)
 
 
-@pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: kind.name())
-def test_more_motion_and_more_seconds_in_the_brief_never_mean_less(kind: type[Request]) -> None:
+@pytest.mark.parametrize("kind", GENERATIONS.values(), ids=lambda kind: kind.name())
+def test_more_motion_and_more_seconds_in_the_brief_never_mean_less(kind: type[Generation]) -> None:
     def measure(**said: Any) -> tuple[float, float]:
         asked = kind.from_brief(Brief(**said)).model_dump()
         return asked.get("motion", asked.get("amount")), asked.get("seconds") or 25 / asked["fps"]

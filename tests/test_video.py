@@ -272,7 +272,11 @@ def test_every_frame_is_counted_and_a_cancel_leaves_nothing(
     film: Callable[..., FrameSpool], tmp_path: Path, encode: Encoder
 ) -> None:
     spool, seen = film(drifting(10)), list[tuple[int, int]]()
-    encode(spool, tmp_path / "a", PLENTY, on_frame=lambda done, total: seen.append((done, total)))
+
+    def count(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    encode(spool, tmp_path / "a", PLENTY, on_frame=count)
     assert seen == [(done, 10) for done in range(1, 11)]
 
     def cancel(done: int, total: int) -> None:

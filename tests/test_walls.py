@@ -40,6 +40,11 @@ def test_a_process_loads_what_it_needs_and_nothing_from_behind_its_wall(
     assert not forbidden & loaded
 
 
+INERT = {"inference/systems/rife/loader.py"}
+"""FILM is published as a program alone. Its reader knows ten names, all of them inert, and never runs what it finds:
+tests/test_smooth.py feeds it what would."""
+
+
 @pytest.mark.parametrize("room", ["jobs", "bot", "commands", "media", "console", "inference"])
 def test_no_file_of_ours_unpickles(room: str) -> None:
     """What came from outside is JSON, safetensors or a picture."""
@@ -47,6 +52,7 @@ def test_no_file_of_ours_unpickles(room: str) -> None:
         r"^\s*(?:import|from)\s+(?:pickle|marshal|shelve|dill|cloudpickle|joblib)\b|weights_only=False|(?<![.\w])eval\(",
         re.MULTILINE,
     )
-    found = [str(path) for path in (ROOT / room).rglob("*.py") if wary.search(path.read_text("utf-8"))]
+    files = [path for path in (ROOT / room).rglob("*.py") if str(path.relative_to(ROOT)) not in INERT]
+    found = [str(path) for path in files if wary.search(path.read_text("utf-8"))]
 
     assert found == []

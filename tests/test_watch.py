@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -76,6 +77,11 @@ async def test_jobs_are_counted_by_where_they_stand(queue: JobQueue, port: int) 
     assert (await scrape(port)).all("zoetrope_jobs", "state") == {"waiting": 3, "held": 0, "running": 2, "ended": 0}
 
 
+def able(page: Any) -> dict[str, float]:
+    """How many workers can run each system, of those that any can."""
+    return {system: count for system, count in page.all("zoetrope_system_workers", "system").items() if count}
+
+
 async def test_workers_are_counted_by_what_they_do_and_can(queue: JobQueue, port: int) -> None:
     workers = Workers(queue.redis)
 
@@ -88,12 +94,12 @@ async def test_workers_are_counted_by_what_they_do_and_can(queue: JobQueue, port
     await comes("w3", "svd", job="1001", leaving=True)
     page = await scrape(port)
     assert page.all("zoetrope_workers", "state") == {"idle": 1, "busy": 1, "leaving": 1}
-    assert page.all("zoetrope_system_workers", "system") == {"svd": 1, "parallax": 2}
+    assert able(page) == {"svd": 1, "parallax": 2}
 
     await workers.leave("w1")
     page = await scrape(port)
     assert page.all("zoetrope_workers", "state") == {"idle": 0, "busy": 1, "leaving": 1}
-    assert page.all("zoetrope_system_workers", "system") == {"svd": 0, "parallax": 1}
+    assert able(page) == {"parallax": 1}
 
 
 async def test_without_redis_the_pages_say_so_and_old_figures_are_gone(server: RedisAlone, port: int) -> None:

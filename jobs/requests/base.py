@@ -156,6 +156,11 @@ class Request(BaseModel):
         return str(cls.model_fields["system"].default)
 
     @classmethod
+    def usual(cls) -> Self:
+        """With every option at its default, or where that asks for nothing, the commonest choice."""
+        return cls.model_validate({})
+
+    @classmethod
     def attached(cls) -> dict[str, Attached]:
         """The fields that name sources, with what kind each takes."""
         return {

@@ -56,6 +56,11 @@ class CropRequest(Finishing):
     width: _Pixels = Field(default=None, ge=SHORTEST_SIDE, le=16384, description="pixels that stay; empty: the rest")
     height: _Pixels = Field(default=None, ge=SHORTEST_SIDE, le=16384, description="pixels that stay; empty: the rest")
 
+    @classmethod
+    def usual(cls) -> Self:
+        """A square."""
+        return cls(shape="1:1")
+
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
         exact = any(value is not None for value in (self.left, self.top, self.width, self.height))

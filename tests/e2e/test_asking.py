@@ -2,6 +2,7 @@
 
 import pytest
 
+from media.essence import essence
 from tests.discord_server.model import Message
 from tests.e2e.conftest import Room
 
@@ -159,13 +160,16 @@ async def test_two_people_at_once_each_get_their_own(room: Room) -> None:
     }
 
 
-async def test_the_same_seed_gives_the_same_file(room: Room) -> None:
+async def test_the_same_seed_gives_the_same_frames(room: Room) -> None:
+    """The files differ in the job that they name."""
     picture = room.picture()
     for _ in range(2):
         await room.slash("svd", image=picture, num_inference_steps=2, seed=5)
     one, two = await room.clips(2)
 
-    assert one.attachments[0].data == two.attachments[0].data
+    first, second = (essence(clip.attachments[0].data) for clip in (one, two))
+    assert first == second
+    assert first is not None
 
 
 async def test_a_prompt_for_a_system_that_reads_none_is_left_out_and_said_so(room: Room) -> None:

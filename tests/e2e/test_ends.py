@@ -44,7 +44,7 @@ async def test_the_clip_answers_the_status_message_and_pings_the_requester_alone
 
     assert clip.reference is room.status()
     assert clip.pinged == [room.person]
-    assert [button["label"] for button in clip.buttons] == ["Again", "Delete"]
+    assert [button["label"] for button in clip.buttons] == ["Again", "Remix…", "Finish…", "Info", "Delete"]
 
 
 async def test_cancelling_while_rendering_stops_the_render_and_says_so(room: Room) -> None:
@@ -198,6 +198,7 @@ async def test_a_dropped_gateway_loses_nothing(room: Room) -> None:
     assert len(await room.clips(2)) == 2
 
 
+@pytest.mark.slow
 async def test_eleven_jobs_at_once_are_one_too_many(room: Room) -> None:
     await start_long(room)
     for _ in range(9):

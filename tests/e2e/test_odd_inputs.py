@@ -37,6 +37,7 @@ async def test_a_bad_picture_is_refused_with_its_own_sentence(room: Room, name: 
     await assert_refused(room, asked, opening(odd.expectation))
 
 
+@pytest.mark.slow
 async def test_odd_but_good_pictures_are_animated(room: Room) -> None:
     people = [room.server.user(f"odd{number}") for number in range(len(GOOD))]
     for person, name in zip(people, GOOD, strict=True):
