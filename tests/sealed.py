@@ -130,3 +130,13 @@ def signed(folder: Path, plain: Path, sealer: Sealer) -> Path:
 
 FIXTURES = (folder, settings, sealer, trusted, plain, signed)
 """For a module of tests that takes them in under these names."""
+
+
+def certified(folder: Path) -> dict[str, str]:
+    """A fresh certificate in `folder`, as environment variables that name it."""
+    folder.mkdir(parents=True)
+    made = configured(folder, "Zoetrope")
+    return {
+        "ZOETROPE_PROVENANCE__CERTIFICATE": str(made.certificate),
+        "ZOETROPE_PROVENANCE__KEY": str(made.key),
+    }
