@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,13 +110,13 @@ def row(trial: Trial, name: str, way: Way) -> str:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="192x144", help="width x height of the clips")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--only", help="the trials whose names hold this")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     width, height = (int(side) for side in given.size.split("x"))
     cv2.setNumThreads(1)
     print(f"{given.frames} frames of {width} × {height}, one core\n")
