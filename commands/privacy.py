@@ -14,6 +14,7 @@ from bot.amounts import clock, counted
 from bot.buttons import LastingButton, lasting_view
 from bot.client import Zoetrope
 from commands.standing import midnight
+from jobs.presets import Presets
 from jobs.queue import NoSuchJob, NotYours
 from jobs.rulebook import KEPT_DAYS
 from jobs.texts import say
@@ -27,6 +28,7 @@ def privacy_text(media_seconds: float, records_seconds: float) -> str:
         say("keeps_media", {"media": days(media_seconds)}),
         say("keeps_records", {"records": days(records_seconds)}),
         say("keeps_seconds"),
+        say("keeps_presets"),
         say("keeps_changes", {"days": KEPT_DAYS}),
         say("keeps_posts"),
     )
@@ -100,6 +102,7 @@ async def forget(bot: Zoetrope, person: str, now_ms: float) -> str:
         if job.person == person:
             with contextlib.suppress(NoSuchJob):
                 await bot.queue.cancel(job.id, person)
+    await Presets(bot.redis).forget(f"person:{person}")
     forgotten, files = await bot.sweeper.forget(person)
     return forgotten_text(forgotten.jobs, files, forgotten.later, now_ms)
 

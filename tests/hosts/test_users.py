@@ -10,10 +10,13 @@ from arq.connections import ArqRedis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from console.checks.queue_server import queue_server
+from jobs import proofs
 from jobs.aside import Aside, SetAside
 from jobs.costs import Costs
 from jobs.errors import Note
+from jobs.presets import Preset, Presets
 from jobs.previews import Previews
+from jobs.proofs import Traces
 from jobs.queue import JobQueue, connect
 from jobs.record import Failed, Progress, State
 from jobs.retention import Retention
@@ -70,8 +73,12 @@ async def test_a_job_goes_its_whole_way(users: Users) -> None:
     await Previews(worker.redis).put("1001", b"a picture")
     assert await Previews(bot.redis).get("1001") == b"a picture"
     assert await Retention(worker.redis).try_hold("1001", DIGEST)
+    await proofs.remember(worker.redis, "1001", Traces("d" * 64, "e" * 64, "f" * 80), 60)
     await worker.settle(lease, CLIP)
     await Previews(worker.redis).forget("1001")
+    assert await proofs.find(bot.redis, "e" * 64) == "1001"
+    assert await proofs.prints(bot.redis) == [("1001", "f" * 80)]
+    await Presets(bot.redis).save("person:7", Preset.of("usual", lease.job.submission.recipe))
     await Costs(worker.redis).learn(lease.job, CLIP, "")
     assert await bot.delivering("1001", begins=True) == 1
     assert await bot.close("1001", "99")

@@ -1,0 +1,68 @@
+"""Presets: kept under names that can be typed again, for a person or a server, and no more than can be shown."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from console.redis_server import embedded_redis
+from jobs.presets import MOST, BadPresetName, NoSuchPreset, Preset, Presets, TooManyPresets
+from jobs.queue import JobQueue
+from tests.queued import empty_queue, submission
+
+RECIPE = submission("1").recipe
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+async def queue(url: str) -> AsyncIterator[JobQueue]:
+    async with empty_queue(url) as queue:
+        yield queue
+
+
+async def test_ones_own_goes_before_the_servers_of_the_same_name(queue: JobQueue) -> None:
+    presets = Presets(queue.redis)
+    mine = Preset.of("Slow pan", RECIPE)
+    await presets.save("guild:5", Preset.of("slow PAN", RECIPE.again()))
+    await presets.save("person:7", mine)
+
+    assert await presets.get("slow pan", "person:7", "guild:5") == mine
+    assert (await presets.get(" slow pan ", "person:8", "guild:5")).name == "slow PAN"
+    assert mine.wanted == {"image": "image"}
+
+
+async def test_there_are_no_more_than_discord_can_show(queue: JobQueue) -> None:
+    presets = Presets(queue.redis)
+    for number in range(MOST):
+        await presets.save("person:7", Preset.of(f"number {number}", RECIPE))
+    with pytest.raises(TooManyPresets):
+        await presets.save("person:7", Preset.of("one more", RECIPE))
+    await presets.save("person:7", Preset.of("number 3", RECIPE.again()))
+
+    assert len(await presets.all("person:7")) == MOST
+    assert await queue.redis.ttl("zoetrope:presets:person:7") > 0
+
+
+@pytest.mark.parametrize("name", ["", " ", "a" * 33, "two\nlines", "`code`", "@everyone", "<@1>"])
+def test_a_name_that_could_not_be_typed_or_would_ping_is_refused(name: str) -> None:
+    with pytest.raises(BadPresetName):
+        Preset.of(name, RECIPE)
+
+
+async def test_what_is_deleted_or_forgotten_is_gone_and_what_cannot_be_read_is_passed_over(queue: JobQueue) -> None:
+    presets = Presets(queue.redis)
+    for name in ("one", "two"):
+        await presets.save("person:7", Preset.of(name, RECIPE))
+    await queue.redis.hset("zoetrope:presets:person:7", "three", '{"name": "three", "steps": [{"system": "sora"}]}')
+    await presets.delete("person:7", "ONE")
+    assert [each.name for each in await presets.all("person:7")] == ["two"]
+    with pytest.raises(NoSuchPreset):
+        await presets.delete("person:7", "one")
+
+    await presets.forget("person:7")
+    assert await presets.all("person:7") == []
