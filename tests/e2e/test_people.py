@@ -187,6 +187,7 @@ async def test_why_says_what_i_used_beside_the_average(room: Room) -> None:
     assert "You used 40 GPU-seconds here in the last hour, the average is 95" in (await room.slash("queue")).text
 
 
+@pytest.mark.slow
 async def test_pages_turn_and_show_what_is_there_now_even_after_a_restart(room: Room) -> None:
     people = [room.server.user(f"crowd{number}") for number in range(3)]
     for number in range(12):

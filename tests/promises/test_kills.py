@@ -44,6 +44,7 @@ async def rendering(stack: Stack) -> None:
     await stack.until(lambda: any("rendering" in message.content for message in stack.server.bot_messages()))
 
 
+@pytest.mark.slow
 async def test_a_bot_killed_while_a_job_renders_posts_it_once_after_its_restart(
     server: LocalDiscord, stack: Stack
 ) -> None:
@@ -89,6 +90,7 @@ async def test_a_bot_killed_while_posting_and_away_for_long_still_posts_once(
     assert len(await server.settled_clips(timeout=40)) == 1
 
 
+@pytest.mark.slow
 async def test_a_torch_child_killed_once_is_replaced_and_the_clip_comes(server: LocalDiscord, stack: Stack) -> None:
     await (await server.slash("svd", server.user("ann"), image=picture(server), **SLOW)).answered()
     await rendering(stack)
