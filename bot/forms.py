@@ -41,10 +41,14 @@ class BadLine(Refusal):
 
 
 class Form(Modal):
-    """Errors end in a sentence, as everywhere."""
+    """Errors end in a sentence, as everywhere.
 
-    def __init__(self, bot: Zoetrope, title: str, custom_id: str) -> None:
-        super().__init__(title=title[:45], timeout=FORM_SECONDS, custom_id=custom_id)
+    Its `custom_id` is a new one each time: by it the library finds the form that somebody sent, and two people may have
+    one of a kind open.
+    """
+
+    def __init__(self, bot: Zoetrope, title: str) -> None:
+        super().__init__(title=title[:45], timeout=FORM_SECONDS)
         self.bot = bot
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
@@ -56,7 +60,7 @@ class FinishForm(Form):
     """What may be done to a clip, one job for the first of the clips that hang there."""
 
     def __init__(self, bot: Zoetrope, clip: discord.Attachment, usual: Format) -> None:
-        super().__init__(bot, "Finish", f"zt:finish:{clip.id}")
+        super().__init__(bot, "Finish")
         self.clip = clip
         self.chosen = {name: _choices(Finish, name) for name in Finish.model_fields}
         self.format = _choices(Output, "format", usual)
@@ -100,7 +104,7 @@ class RemixForm(Form):
     """A recipe's leading step as it was, to be changed. What followed it follows again."""
 
     def __init__(self, bot: Zoetrope, recipe: Recipe) -> None:
-        super().__init__(bot, f"Remix: {recipe.title}", "zt:remix")
+        super().__init__(bot, f"Remix: {recipe.title}")
         self.recipe = recipe
         values = {name: getattr(recipe.lead, name) for name in remixed(type(recipe.lead))}
         own, others = split(values)

@@ -127,6 +127,29 @@ async def test_remix_changes_somebody_elses_clip_and_info_tells_how_it_was_made(
     assert shown.text == info.text
 
 
+async def test_two_people_with_a_form_open_each_get_what_they_asked_for(room: Room) -> None:
+    await room.slash("parallax", image=room.picture(), seconds=0.5, fps=8, move="zoom in")
+    await room.slash("parallax", image=room.picture(), seconds=0.5, fps=8, move="roll right")
+    one, two = await room.clips(2)
+    ann, ben = room.server.user("ann"), room.server.user("ben")
+    first = await (await room.server.press(one, ann, "Remix…")).answered(20)
+    second = await (await room.server.press(two, ben, "Remix…")).answered(20)
+
+    await (await room.server.submit_modal(first, ann, {"amount": "30"})).answered(30)
+    await (await room.server.submit_modal(second, ben, {"amount": "60"})).answered(30)
+
+    remixed = [(await made(room, clip))[2].steps[0] for clip in (await room.clips(4))[2:]]
+    before = {(await made(room, clip))[2].steps[0].move: clip for clip in (one, two)}  # type: ignore[union-attr]
+    assert set(before) == {"zoom in", "roll right"}
+    moves = {step.amount: step.move for step in remixed}  # type: ignore[union-attr]
+    assert moves == {30: moved(before, one), 60: moved(before, two)}
+
+
+def moved(clips: dict[str, Message], clip: Message) -> str:
+    """The move of a clip."""
+    return next(move for move, each in clips.items() if each is clip)
+
+
 async def test_a_preset_is_kept_shared_and_used_by_another(room: Room) -> None:
     await room.slash("parallax", image=room.picture(), seconds=0.5, fps=8, move="roll left", smooth="x2")
     await room.clips(1)
