@@ -18,6 +18,7 @@ from jobs.errors import Refusal
 from jobs.queue import REDIS_AWAY
 from jobs.recipe import Format, Output, Recipe
 from jobs.requests import Finishing, Request
+from jobs.requests.convert import ConvertRequest
 from jobs.requests.finish import Finish, onto, prepared_for
 
 if TYPE_CHECKING:
@@ -93,8 +94,6 @@ async def start_finishing(
 
 
 def _converted(clip: discord.Attachment, output: Output) -> Finishing:
-    from jobs.requests.convert import ConvertRequest
-
     if clip.filename.lower().endswith(f".{output.format}"):
         raise NothingToFinish()
     return ConvertRequest(clip="clip")

@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args
 import discord
 from discord import app_commands
 from discord.ext.commands import Cog
-from discord.ui import Label, Modal, Select, TextInput
+from discord.ui import Label, Select, TextInput
 from pydantic import BaseModel
 
 from bot.asked import asked_by, place_of_interaction
 from bot.attachments import NoPicture, pictures_in
 from bot.client import Zoetrope
+from bot.forms import Form
 from bot.gate import Asked
 from bot.options import Options, attached, bounds, offered, parse, slash_command
 from jobs.errors import Note, Refusal
@@ -122,7 +123,7 @@ def _named(model: type[Brief] | type[Request], options: Options) -> dict[str, An
     return {key: key if key in fields and attached(fields[key]) else value for key, value in options.items()}
 
 
-class AnimateForm(Modal):
+class AnimateForm(Form):
     """The brief as a form. Five components are Discord's limit; each is filled with its default."""
 
     def __init__(
@@ -132,8 +133,7 @@ class AnimateForm(Modal):
         installed: Mapping[str, tuple[str, ...]],
         usual: Format,
     ) -> None:
-        super().__init__(title="Animate", timeout=900)
-        self.bot = bot
+        super().__init__(bot, "Animate")
         self.pictures = pictures
         self.system = _system_select(dict(installed))
         self.motion = _number("motion", "127")
@@ -158,10 +158,6 @@ class AnimateForm(Modal):
         asked = await asked_by(self.bot, interaction)
         choice = await self.bot.intake.choose(brief, self.system.values[0], asked)
         await start_each(self.bot, interaction, asked, choice.request, self.pictures, output)
-
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
-        """As for commands: a sentence."""
-        await self.bot.answer_error(interaction, error)
 
 
 def _system_select(installed: dict[str, tuple[str, ...]]) -> Select[Any]:

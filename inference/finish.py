@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from inference.renderer import RenderedClip
 from inference.settings import ModelSettings
-from inference.used import checkpoints, in_words
+from inference.used import checkpoints
 from jobs import proofs
 from jobs.errors import Failure, Note
 from jobs.proofs import Traces
@@ -105,10 +105,6 @@ class Finisher:
                 files.append(_result(path, digest, FORMATS[kind].media_type, encoded))
                 said += [note for note in encoded.notes if note not in said]
         return tuple(files), tuple(said)
-
-    def named(self, weights: Iterable[str]) -> tuple[str, ...]:
-        """Checkpoints in words."""
-        return in_words(weights)
 
     async def _written(self, kind: str, job: Job, clip: RenderedClip, path: Path, budget: int) -> Encoded:
         """The file at `path`, with its mark, and signed where it can be."""

@@ -25,6 +25,7 @@ from inference.renderer import (
 )
 from inference.slot import Slot, ticket
 from inference.systems import ROOMS
+from inference.used import in_words
 from jobs import logs
 from jobs.aside import Aside, SetAside
 from jobs.costs import Costs
@@ -233,7 +234,7 @@ class RenderWorker:
             step_ms=clip.step_ms,
             loading_ms=clip.loading_ms,
             facts=dict(clip.facts),
-            checkpoints=self.finisher.named(clip.weights),
+            checkpoints=in_words(clip.weights),
             said=(*clip.said, *said),
         )
 

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +15,8 @@ from jobs.errors import Note
 from media.fitting import HEADROOM, Encoded, fit
 from media.frames import Footage, Frame
 from media.likeness import likeness
-from media.palette import Palette, graded, palette_of
-from media.passes import Meter, OnFrame, Steady, frames_at, pour
+from media.palette import Palette, Palettes, graded
+from media.passes import Meter, OnFrame, Steady, pour, timed
 from media.plans import Plan, Road, Sampled, given_up, moments, picked, shown, size
 
 MOST_COLOURS, FEWEST_COLOURS = 256, 24
@@ -52,7 +52,9 @@ def encode_apng(
     comment = (metadata or {}).get("comment", "")
     road = Road(footage, min(footage.fps, max_fps), QUALITY_BITS, fixed_size)
     bits = 8 * budget_bytes * HEADROOM / (footage.width * footage.height * footage.count)
-    course = Sampled(road, _Apng(footage, comment), on_frame)
+    course = Sampled(
+        road, _Apng(footage, comment, Palettes(footage, PALETTE_FRAMES, soft=footage.channels == 4)), on_frame
+    )
     step, passes = fit(course, path, budget_bytes, plenty=bits > PLENTY_BITS)
     plan = road.plan(step)
     fewer = Note("fewer_colours", {"colours": _colours(plan)}) if plan.quality < 1 else None
@@ -70,7 +72,7 @@ def _colours(plan: Plan) -> int:
 class _Apng:
     footage: Footage
     comment: str
-    palettes: dict[int, Palette] = field(default_factory=dict[int, Palette])
+    palettes: Palettes
 
     def write(self, plan: Plan, places: list[int], path: Path, meter: Meter, on_frame: OnFrame | None) -> bool:
         pixel_format, pictures = self._pictures(plan, places)
@@ -81,7 +83,7 @@ class _Apng:
             stream.width, stream.height = size(self.footage, plan)
             stream.pix_fmt = pixel_format
             stream.codec_context.time_base = TICKS
-            whole = pour(_timed(pictures, begins), stream, meter, on_frame)
+            whole = pour(timed(pictures, begins, TICKS), stream, meter, on_frame)
         if whole and self.comment:
             path.write_bytes(with_text(path.read_bytes(), self.comment))
         return whole
@@ -91,27 +93,13 @@ class _Apng:
         if plan.quality == 1:
             pixel_format = "rgba" if self.footage.channels == 4 else "rgb24"
             return pixel_format, (av.VideoFrame.from_ndarray(np.ascontiguousarray(f), pixel_format) for f in frames)
-        palette, steady = self._palette(_colours(plan)), Steady(round(MOST_TOLERANCE * (1 - plan.quality)))
+        palette, steady = self.palettes.of(_colours(plan)), Steady(round(MOST_TOLERANCE * (1 - plan.quality)))
         return "pal8", (paletted(palette, steady(frame)) for frame in frames)
-
-    def _palette(self, colours: int) -> Palette:
-        """One for the clip, whatever run of it is written; a sample has the same colours as the whole."""
-        if colours not in self.palettes:
-            step = max(1, -(-self.footage.count // PALETTE_FRAMES))
-            sample = frames_at(self.footage, list(range(0, self.footage.count, step)))
-            self.palettes[colours] = palette_of(sample, colours, soft=self.footage.channels == 4)
-        return self.palettes[colours]
 
 
 def paletted(palette: Palette, frame: Frame) -> av.VideoFrame:
     """The frame in FFmpeg's `pal8`."""
     return av.VideoFrame.from_ndarray(cast(Any, (palette.indices(frame), palette.argb)), format="pal8")
-
-
-def _timed(frames: Iterator[av.VideoFrame], begins: list[int]) -> Iterator[av.VideoFrame]:
-    for frame, begin, end in zip(frames, begins, begins[1:], strict=False):
-        frame.pts, frame.time_base, frame.duration = begin, TICKS, end - begin
-        yield frame
 
 
 def with_text(data: bytes, comment: str) -> bytes:

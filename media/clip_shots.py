@@ -1,35 +1,17 @@
 """What the readers of videos and of pictures that move have in common: frames as they stand in the file, with times."""
 
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
 from av.error import FFmpegError
-from PIL import Image
 
+from media.damage import DAMAGE as PICTURE_DAMAGE
 from media.frames import Frame
 
-DAMAGE = (
-    FFmpegError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What the libraries raise on damaged or hostile bytes, found by reading and by fuzzing."""
+DAMAGE = (FFmpegError, *PICTURE_DAMAGE)
+"""The same for all that a clip goes through."""
 
 
 @dataclass(frozen=True)

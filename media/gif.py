@@ -1,8 +1,8 @@
 """GIF as good as the format allows: a palette for the clip, dithering, only what changes, within a budget of bytes."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +15,8 @@ from media.apng import paletted, png_frames
 from media.fitting import HEADROOM, Encoded, fit
 from media.frames import Footage, Frame
 from media.likeness import likeness
-from media.palette import Palette, bayer, graded, palette_of
-from media.passes import Meter, OnFrame, Steady, frames_at, pour
+from media.palette import Palettes, bayer, graded
+from media.passes import Meter, OnFrame, Steady, pour, timed
 from media.plans import Plan, Road, Sampled, given_up, moments, picked, shown, size
 
 MAX_FPS = Fraction(15)
@@ -61,7 +61,7 @@ def encode_gif(
     road = Road(footage, gif_rate(footage.fps), QUALITY_BITS, fixed_size, size_first=True)
     first = road.plan(0)
     bits = 8 * budget_bytes * HEADROOM / (footage.width * footage.height * len(picked(footage, first)))
-    course = Sampled(road, _Gif(footage, comment), on_frame)
+    course = Sampled(road, _Gif(footage, comment, Palettes(footage, PALETTE_FRAMES, soft=False)), on_frame)
     step, passes = fit(course, path, budget_bytes, plenty=bits > PLENTY_BITS)
     plan = road.plan(step)
     fewer = Note("fewer_colours", {"colours": _colours(plan)}) if plan.quality < 1 else None
@@ -85,7 +85,7 @@ def _colours(plan: Plan) -> int:
 class _Gif:
     footage: Footage
     comment: str
-    palettes: dict[int, Palette] = field(default_factory=dict[int, Palette])
+    palettes: Palettes
 
     def write(self, plan: Plan, places: list[int], path: Path, meter: Meter, on_frame: OnFrame | None) -> bool:
         begins = moments(self.footage, plan, places, CENTISECONDS, SHORTEST_DELAY)
@@ -95,7 +95,7 @@ class _Gif:
             stream.width, stream.height = size(self.footage, plan)
             stream.pix_fmt = "pal8"
             stream.codec_context.time_base = CENTISECONDS
-            whole = pour(_timed(self._pictures(plan, places), begins), stream, meter, on_frame)
+            whole = pour(timed(self._pictures(plan, places), begins, CENTISECONDS), stream, meter, on_frame)
         if whole and self.comment:
             path.write_bytes(with_comment(path.read_bytes(), self.comment))
         return whole
@@ -103,15 +103,8 @@ class _Gif:
     def _pictures(self, plan: Plan, places: list[int]) -> Iterator[av.VideoFrame]:
         """The frames in the clip's own palette, one at a time."""
         steady = Steady(round(MOST_TOLERANCE + (LEAST_TOLERANCE - MOST_TOLERANCE) * plan.quality))
-        palette = self._palette(_colours(plan))
+        palette = self.palettes.of(_colours(plan))
         return (paletted(palette, steady(_all_or_nothing(frame))) for frame in shown(self.footage, plan, places))
-
-    def _palette(self, colours: int) -> Palette:
-        """The clip's colours, whatever run of it is written: a sample is drawn in the same ones as the whole."""
-        if colours not in self.palettes:
-            sample = list(range(0, self.footage.count, math.ceil(self.footage.count / PALETTE_FRAMES)))
-            self.palettes[colours] = palette_of(frames_at(self.footage, sample), colours, soft=False)
-        return self.palettes[colours]
 
 
 def _all_or_nothing(frame: Frame) -> Frame:
@@ -125,12 +118,6 @@ def _all_or_nothing(frame: Frame) -> Frame:
     hard[..., 3] = np.where(frame[..., 3] > threshold, 255, 0)
     hard[hard[..., 3] == 0] = 0
     return hard
-
-
-def _timed(frames: Iterable[av.VideoFrame], begins: list[int]) -> Iterator[av.VideoFrame]:
-    for frame, begin, end in zip(frames, begins, begins[1:], strict=False):
-        frame.pts, frame.time_base, frame.duration = begin, CENTISECONDS, end - begin
-        yield frame
 
 
 def with_comment(data: bytes, comment: str) -> bytes:

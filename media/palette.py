@@ -1,5 +1,6 @@
 """A palette for a whole clip, alpha included, and its frames in it, dithered by a pattern that stands still."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -7,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from media.frames import Frame
+from media.frames import Footage, Frame
+from media.passes import frames_at
 
 SAMPLES = 16_384
 ROUNDS = 6
@@ -73,6 +75,23 @@ class Palette:
         soft = (frame[..., 3:] > 8) & (frame[..., 3:] < 247)
         alpha = np.where(soft, np.clip(frame[..., 3:] + 2 * shift, 0, 255), frame[..., 3:]).astype(np.uint8)
         return self.nearest[_cells(np.concatenate([colour, alpha], axis=2), self.levels)]
+
+
+class Palettes:
+    """A clip's palettes, one for each number of colours: a sample of it is drawn in the same ones as the whole."""
+
+    def __init__(self, footage: Footage, most_frames: int, *, soft: bool) -> None:
+        """Drawn from at most `most_frames` frames; `soft`: with degrees of alpha."""
+        self.footage = footage
+        self.places = list(range(0, footage.count, math.ceil(footage.count / most_frames)))
+        self.soft = soft
+        self._known: dict[int, Palette] = {}
+
+    def of(self, colours: int) -> Palette:
+        """The one of so many colours."""
+        if colours not in self._known:
+            self._known[colours] = palette_of(frames_at(self.footage, self.places), colours, soft=self.soft)
+        return self._known[colours]
 
 
 def palette_of(frames: Iterable[Frame], colours: int, *, soft: bool) -> Palette:

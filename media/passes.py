@@ -1,6 +1,7 @@
 """One pass of frames through an encoder into a container, weighed while it runs."""
 
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -166,3 +167,10 @@ class Steady:
                 changed |= apart[..., 3] > 0
             self._shown[changed] = frame[changed]
         return self._shown
+
+
+def timed(frames: Iterable[av.VideoFrame], begins: list[int], unit: Fraction) -> Iterator[av.VideoFrame]:
+    """The frames with their moments in `unit` seconds; the last of `begins` is when the last one ends."""
+    for frame, begin, end in zip(frames, begins, begins[1:], strict=False):
+        frame.pts, frame.time_base, frame.duration = begin, unit, end - begin
+        yield frame

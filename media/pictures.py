@@ -1,9 +1,7 @@
 """A stranger's picture, read safely: its real kind, its size before its pixels, upright sRGB, no metadata."""
 
-import struct
 import threading
 import warnings
-import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlug
 
 from jobs.errors import Refusal
 from media.colour import plain_mode, to_srgb
+from media.damage import DAMAGE
 from media.kinds import AVIF, GIF, JPEG, PNG, SNIFF_BYTES, WEBP, Kind, check_kind, sniff
 from media.limits import PictureLimits, check_bytes, check_size
 
@@ -47,24 +46,6 @@ _OPENERS: dict[Kind, Callable[[BytesIO], ImageFile.ImageFile]] = {
     GIF: GifImagePlugin.GifImageFile,
 }
 
-# What Pillow and the libraries below it raise on damaged or hostile bytes, found by reading and by fuzzing.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -92,7 +73,7 @@ def read_picture(data: bytes, limits: PictureLimits) -> Picture:
     with _quietly():
         try:
             picture, animated = _read(data, kind, limits)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise BrokenPicture(kind=kind.words) from error
     return Picture(_png(picture), picture.width, picture.height, animated, kind.name)
 
@@ -145,7 +126,7 @@ def _orientation(file: Image.Image) -> int:
     """
     try:
         return int(file.getexif().get(_ORIENTATION_TAG, 1))
-    except _DAMAGE:
+    except DAMAGE:
         return 1
 
 
