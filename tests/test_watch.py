@@ -19,9 +19,10 @@ from jobs.settings import BadSettings
 from jobs.watch import HIGHEST_PORT, MetricsSettings, Watch, new_registry, redis_answers, served
 from jobs.workers import Advert, Workers
 from tests.hosts.servers import composed, login, write_users
+from tests.ports import free_port
 from tests.queued import CLIP, submission
 from tests.redis_alone import RedisAlone, redis_alone
-from tests.scrape import fetch, free_port, health, read, scrape
+from tests.scrape import fetch, health, read, scrape
 
 STATES = ("waiting", "held", "running", "ended")
 

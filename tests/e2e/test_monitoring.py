@@ -19,8 +19,9 @@ from console.metrics_table import table
 from tests.discord_server import LocalDiscord
 from tests.e2e.conftest import Room
 from tests.e2e.test_ends import LONG, SHORT
+from tests.ports import free_port
 from tests.promises.test_kills import picture
-from tests.scrape import Health, Scrape, fetch, free_port, health, scrape
+from tests.scrape import Health, Scrape, fetch, health, scrape
 from tests.stack import Process, Stack, running
 from tests.tiny_models import write_all
 

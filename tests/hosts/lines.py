@@ -215,12 +215,6 @@ async def relays(redis_port: int) -> AsyncIterator[Net]:
             await relay.stop()
 
 
-def free_port() -> int:
-    """A port of loopback on which nobody listens."""
-    with loopback() as bound:
-        return bound.getsockname()[1]
-
-
 def redis_command(binary: Path, folder: Path, address: tuple[str, int], *more: str) -> list[str]:
     """A server that listens on TCP, and for the test on a Unix socket, which belongs to no network."""
     options = {

@@ -15,7 +15,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from console.redis_server import binary
-from tests.hosts.lines import free_port
+from tests.ports import free_port
 from tests.stack import ROOT
 
 USERS = (ROOT / "docker" / "redis" / "users.conf").read_text("utf-8")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.discord_server import LocalDiscord
-from tests.hosts.lines import Net, free_port, namespaces, no_namespaces, relays
+from tests.hosts.lines import Net, namespaces, no_namespaces, relays
 from tests.hosts.town import Town, picture, town
+from tests.ports import free_port
 
 LONG = {"num_inference_steps": 90, "num_frames": 8}
 """Some seconds of work on a CPU."""

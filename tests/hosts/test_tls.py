@@ -18,8 +18,8 @@ from console.checks.queue_server import queue_server
 from console.redis_server import binary
 from jobs.queue import JobQueue, connect
 from jobs.settings import BadSettings, RedisSettings
-from tests.hosts.lines import free_port
 from tests.hosts.servers import PASSWORDS, composed, has_tls, write_users
+from tests.ports import free_port
 from tests.queued import running
 from tests.stack import ROOT
 
