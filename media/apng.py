@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,7 +60,7 @@ def encode_apng(
     plan = road.plan(step)
     fewer = Note("fewer_colours", {"colours": _colours(plan)}) if plan.quality < 1 else None
     places = picked(footage, plan)
-    alike = likeness(footage, places, png_frames(path))
+    alike = likeness(footage, places, partial(png_frames, path))
     notes = given_up(footage, road.plan(0), plan, fewer)
     return Encoded(path, path.stat().st_size, *size(footage, plan), len(places), plan.fps, passes, notes, alike)
 
@@ -121,10 +122,10 @@ def png_comment(data: bytes) -> str | None:
     return None
 
 
-def png_frames(path: Path) -> Iterator[Frame]:
-    """The frames of a PNG or GIF, `[H, W, 3]`, or `[H, W, 4]` where its first frame has alpha."""
+def png_frames(path: Path, step: int = 1) -> Iterator[Frame]:
+    """Every `step`-th frame of a PNG or GIF, `[H, W, 3]`, or `[H, W, 4]` where its first frame has alpha."""
     with Image.open(path) as picture:
         mode = "RGBA" if picture.has_transparency_data else "RGB"
-        for number in range(getattr(picture, "n_frames", 1)):
+        for number in range(0, getattr(picture, "n_frames", 1), step):
             picture.seek(number)
             yield np.asarray(picture.convert(mode))

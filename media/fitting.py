@@ -4,6 +4,7 @@ What counts as an encode is a pass that could have become the file, whether it w
 short runs of frames, are none; together they cost less than one.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -131,8 +132,8 @@ class _Search:
 
     def step(self) -> float:
         """The best step that is forecast to fit; the end of the road where none is."""
-        heavy, light, step = None, None, 0.0
-        for _ in range(SAMPLES):
+        heavy, light, step, stride = None, None, 0.0, 0.05
+        for number in itertools.count(1):
             bits = math.log2(self._forecast(step) * self._trust / (self._limit * AIM))
             if bits <= 0:
                 light = (step, bits)
@@ -142,9 +143,14 @@ class _Search:
                 return step
             else:
                 heavy = (step, bits)
-            if heavy and light and light[0] - heavy[0] < NEAR_STEPS:
+            if light and (number >= SAMPLES or (heavy and light[0] - heavy[0] < NEAR_STEPS)):
                 break
-            step = _between(heavy, light) if heavy and light else min(self.course.end, step + max(0.05, bits) * 1.05)
+            if heavy and light:
+                step = _between(heavy, light)
+            else:
+                # where the road is flatter than it should be (or goes up first), strides double until it is passed
+                stride = max(bits * 1.05, 2 * stride)
+                step = min(self.course.end, step + stride)
         return light[0] if light else self.course.end
 
     def _forecast(self, step: float) -> int:

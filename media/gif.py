@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,14 +13,15 @@ import numpy as np
 
 from jobs.errors import Note
 from media.apng import paletted, png_frames
-from media.fitting import HEADROOM, Encoded, fit
+from media.fitting import AIM, HEADROOM, Encoded, fit
 from media.frames import Footage, Frame
 from media.likeness import likeness
 from media.palette import Palettes, bayer, graded
 from media.passes import Meter, OnFrame, Steady, pour, timed
 from media.plans import Plan, Road, Sampled, given_up, moments, picked, shown, size
 
-MAX_FPS = Fraction(15)
+FULL_FPS, MODEST_FPS = Fraction(100, 3), Fraction(15)
+"""Frames a second at most: where that fits the budget as it is, and otherwise, for size is missed more than frames."""
 PALETTE_FRAMES = 32
 """How many frames the palette is drawn from."""
 MOST_COLOURS, FEWEST_COLOURS = 256, 64
@@ -58,23 +60,36 @@ def encode_gif(
         ClipTooLarge: it does not fit whatever is given up.
     """
     comment = (metadata or {}).get("comment", "")
-    road = Road(footage, gif_rate(footage.fps), QUALITY_BITS, fixed_size, size_first=True)
-    first = road.plan(0)
-    bits = 8 * budget_bytes * HEADROOM / (footage.width * footage.height * len(picked(footage, first)))
-    course = Sampled(road, _Gif(footage, comment, Palettes(footage, PALETTE_FRAMES, soft=False)), on_frame)
-    step, passes = fit(course, path, budget_bytes, plenty=bits > PLENTY_BITS)
-    plan = road.plan(step)
+    gif = _Gif(footage, comment, Palettes(footage, PALETTE_FRAMES, soft=False))
+
+    def course_at(most_fps: Fraction) -> Sampled:
+        road = Road(footage, gif_rate(footage.fps, most_fps), QUALITY_BITS, fixed_size, size_first=True)
+        return Sampled(road, gif, on_frame)
+
+    course, limit = course_at(FULL_FPS), budget_bytes * HEADROOM
+    plenty = _plenty(footage, course, limit)
+    if not plenty and course.road.first_fps > MODEST_FPS and course.sample(0) > limit * AIM:
+        course = course_at(MODEST_FPS)
+        plenty = _plenty(footage, course, limit)
+    step, passes = fit(course, path, budget_bytes, plenty=plenty)
+    first, plan = course.road.plan(0), course.road.plan(step)
     fewer = Note("fewer_colours", {"colours": _colours(plan)}) if plan.quality < 1 else None
     places = picked(footage, plan)
-    alike = likeness(footage, places, png_frames(path))
+    alike = likeness(footage, places, partial(png_frames, path))
     notes = given_up(footage, first, plan, fewer)
     return Encoded(path, path.stat().st_size, *size(footage, plan), len(places), plan.fps, passes, notes, alike)
 
 
-def gif_rate(fps: Fraction) -> Fraction:
-    """At most `MAX_FPS`, by taking every n-th frame where that leaves enough."""
-    even = fps / math.ceil(fps / MAX_FPS)
-    return even if even >= min(EVEN_STEPS_FROM, fps) else MAX_FPS
+def _plenty(footage: Footage, course: Sampled, limit_bytes: float) -> bool:
+    """Whether anything fits, so that nothing need be sampled."""
+    pixels = footage.width * footage.height * len(picked(footage, course.road.plan(0)))
+    return 8 * limit_bytes / pixels > PLENTY_BITS
+
+
+def gif_rate(fps: Fraction, most: Fraction) -> Fraction:
+    """At most `most`, by taking every n-th frame where that leaves enough."""
+    even = fps / math.ceil(fps / most)
+    return even if even >= min(EVEN_STEPS_FROM, fps) else most
 
 
 def _colours(plan: Plan) -> int:

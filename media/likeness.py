@@ -1,6 +1,6 @@
 """How much a file looks like the footage it was made from, measured on a few frames of it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,21 +32,17 @@ def psnr(one: Frame, other: Frame) -> float:
     return 99.0 if error == 0 else min(99.0, 10 * float(np.log10(255**2 / error)))
 
 
-def likeness(footage: Footage, places: list[int], decoded: Iterable[Frame]) -> float | None:
-    """Mean SSIM of a file's frames, `decoded` one for each of `places`, to the footage's own there; None for no frame.
+def likeness(footage: Footage, places: list[int], read: Callable[[int], Iterable[Frame]]) -> float | None:
+    """Mean SSIM of a file's frames, one for each of `places`, to the footage's own there; None for no frame.
 
-    A smaller picture is compared at the footage's size: what was given up counts.
+    `read(step)` gives every `step`-th of them, from the first on. A smaller picture is compared at the footage's size:
+    what was given up counts.
     """
     step = max(1, -(-len(places) // LOOKED_AT))
-    looked_at = range(0, len(places), step)
-    originals = frames_at(footage, [places[number] for number in looked_at])
     found: list[float] = []
-    for number, frame in enumerate(decoded):
-        if number in looked_at:
-            seen = resized(frame[: footage.height, : footage.width], footage.width, footage.height)
-            found.append(ssim(next(originals), seen))
-            if number == looked_at[-1]:
-                break
+    for original, frame in zip(frames_at(footage, places[::step]), read(step), strict=False):
+        seen = resized(frame[: footage.height, : footage.width], footage.width, footage.height)
+        found.append(ssim(original, seen))
     return round(sum(found) / len(found), 4) if found else None
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +51,11 @@ class Palette:
 
     colours: NDArray[np.uint8]
     """`[N, 4]`, straight alpha."""
-    nearest: NDArray[np.uint8]
-    """For each cell of colour space the index of its colour."""
     levels: tuple[int, int, int, int]
-    """Bits of each channel that make a cell."""
+    """Bits of each channel that make a cell of colour space."""
     strength: float
+    exact: NDArray[np.uint32] | None = None
+    """Every colour of a clip that has no more, packed and ascending: these are shown as they are, without dither."""
 
     @property
     def argb(self) -> NDArray[np.uint8]:
@@ -63,15 +64,35 @@ class Palette:
         padded[: len(self.colours)] = self.colours[:, [3, 0, 1, 2]]
         return padded
 
+    @cached_property
+    def nearest(self) -> NDArray[np.uint8]:
+        """For each cell the index of its colour."""
+        return _table(self.colours if self.levels == SOFT else self.colours[:-1], self.levels)
+
     def indices(self, frame: Frame) -> NDArray[np.uint8]:
         """The frame as indices `[H, W]`. Alpha is dithered too, except where it is full or none."""
-        height, width, channels = frame.shape
+        if self.levels == SOFT:
+            return self._dithered(frame)
+        found = self._found(frame)
+        return found if frame.shape[2] == 3 else np.where(frame[..., 3] < 128, np.uint8(len(self.colours) - 1), found)
+
+    def _found(self, frame: Frame) -> NDArray[np.uint8]:
+        """The very colours that opaque pixels have, where the palette has all of them; else near ones, dithered."""
+        if self.exact is None:
+            return self._dithered(frame)
+        wanted = _packed(frame)
+        place = np.minimum(np.searchsorted(self.exact, wanted), len(self.exact) - 1)
+        hits = self.exact[place] == wanted
+        exactly = place.astype(np.uint8)
+        return exactly if hits.all() else np.where(hits, exactly, self._dithered(frame))
+
+    def _dithered(self, frame: Frame) -> NDArray[np.uint8]:
+        height, width, _ = frame.shape
         rows, columns = -(-height // 8), -(-width // 8)
         shift = np.tile(_PATTERN * self.strength, (rows, columns))[:height, :width, None]
         colour = np.clip(frame[..., :3] + shift, 0, 255).astype(np.uint8)
         if self.levels == HARD:
-            found = self.nearest[_cells(colour, self.levels)]
-            return found if channels == 3 else np.where(frame[..., 3] < 128, np.uint8(len(self.colours) - 1), found)
+            return self.nearest[_cells(colour, self.levels)]
         soft = (frame[..., 3:] > 8) & (frame[..., 3:] < 247)
         alpha = np.where(soft, np.clip(frame[..., 3:] + 2 * shift, 0, 255), frame[..., 3:]).astype(np.uint8)
         return self.nearest[_cells(np.concatenate([colour, alpha], axis=2), self.levels)]
@@ -101,11 +122,18 @@ def palette_of(frames: Iterable[Frame], colours: int, *, soft: bool) -> Palette:
     """
     wanted = max(2, min(256, colours)) - 1
     pixels = _sampled(frames, soft=soft)
-    exact = np.unique(pixels, axis=0)
-    found = np.vstack([exact if len(exact) <= wanted else _clustered(pixels, wanted), np.zeros((1, 4), np.uint8)])
+    seen = np.unique(pixels, axis=0)
+    few = len(seen) <= wanted
+    found = np.vstack([seen if few else _clustered(pixels, wanted), np.zeros((1, 4), np.uint8)])
     levels = SOFT if soft else HARD
-    table = _table(found if soft else found[:-1], levels)
-    return Palette(found, table, levels, STRENGTH * (256 / max(8, colours)) ** 0.4)
+    exact = _packed(found[:-1]) if few and not soft else None  # unique colours are in their order already
+    return Palette(found, levels, STRENGTH * (256 / max(8, colours)) ** 0.4, exact)
+
+
+def _packed(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Red, green and blue of `[..., channels]` as one number each."""
+    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
+    return red << np.uint32(16) | green << np.uint32(8) | blue
 
 
 def _clustered(pixels: NDArray[np.uint8], wanted: int) -> NDArray[np.uint8]:

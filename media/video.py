@@ -1,13 +1,16 @@
 """MP4 that plays everywhere: H.264 High, 4:2:0, BT.709, AAC, index in front, within a budget of bytes.
 
-A budget that any clip fits into is encoded for at once, by quality. Otherwise a fast first pass measures the clip; then
-it is encoded by quality where that fits, or by size, with what the first pass found out about each frame.
+A budget that any clip fits into is encoded for at once, by quality. Otherwise a fast first pass at the budget's own bit
+rate finds out what each frame needs, and how coarse all of it must become; then it is encoded by size.
 """
 
+import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -27,19 +30,21 @@ BEST_CRF = 17.0
 """Below this nobody sees a difference; measured in benchmarks/encode.py."""
 PLENTY_BITS = 2.5
 """Bits for each pixel of each frame from which on a budget is met by all but the grainiest clips at `BEST_CRF`."""
-STARVED_BITS = 0.2
-"""Bits a pixel below which the first pass measures at `MIDDLE_CRF`."""
-MIDDLE_CRF = 21.0
-CERTAIN = 0.75
-"""Of the limit: a first pass that weighs no more fits by quality too. Seen: it says 10 to 22 % too little."""
-POOR_RATIO = 6.0
-"""So many times too heavy at `BEST_CRF`, and the picture shrinks until it is no more than that: about CRF 32."""
-AUDIBLE_RATIO = 2.2
+CERTAIN_QP = 17.0
+"""A first pass that needs no coarser quantiser on the mean says that `BEST_CRF` fits: that one's mean is 18 to 22."""
+NOTICED_QP = 27.0
 """From here on (about CRF 24) the person is told that quality was given up."""
-AIM = 0.985
-"""Of the limit, for the second pass. Seen: up to 15 % under it, and up to 37 % over it on 24 grainy frames."""
+POOR_QP = 39.0
+"""Where it needs a coarser one, a smaller picture is more alike. Seen: from 34 (grain) to 46 (flat colours) on."""
+SIDE_BITS = 0.45
+"""How many halvings of each side make up for one of the weight (six steps of the quantiser)."""
+AIM, SHORT_AIM = 0.975, 0.93
+"""Of the limit, for the second pass. Seen: 6 % under it to 2 % over; up to 12 % over on clips of up to 25 frames."""
+SHORT_FRAMES = 48
+WASTED = 0.85
+"""Of the limit: a second pass that uses less is made once more, if it was the first."""
 MAX_PASSES = 8
-"""Two are the rule; the others are for clips of a few frames, whose size no first pass foretells."""
+"""Two are the rule; the others are for clips that no first pass foretells, and then become smaller."""
 
 SOUND_RATES = (128, 96, 64, 48, 32)
 """Kilobits a second that sound may take, the best first that leaves pictures `PICTURE_SHARE` of the budget."""
@@ -50,21 +55,26 @@ INDEX_BYTES = 2500
 
 PRESET = "medium"
 """On two cores: twice as fast as `slow` or better, and within 3 % of its size (benchmarks/encode.py)."""
-KEYFRAME_SECONDS = 4
+PSY = 0.4
+"""x264's preference for texture over likeness, whose default is 1: at this both SSIM and PSNR are at least those of
+ffmpeg's defaults at equal size, and grain is still grain."""
+KEYFRAME_SECONDS = 10
+"""Clips are short: one more keyframe in the middle is seen in the others' quality, seeking is not."""
 SMALL_SIDE = 128
 """On frames of a few macroblocks x264's macroblock tree is not deterministic: measured, 96 × 48 gave five files for the
 same frames in 300 encodes, with one thread as with many; without it, and at 352 × 192 with it, always the same one."""
 SHORTEST_SIDE = 48
 """No clip is made smaller than this on its short side to fit."""
 
+QUANTISER = re.compile(r" q:(-?[\d.]+) ")
+"""Of each frame, in the lines that x264 writes about a first pass."""
 _FINE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
 
 @dataclass(frozen=True)
 class Mp4Plan:
-    """One pass: by quality, or by size where `bit_rate` (bits a second) is set; and how large the picture is."""
+    """How large the picture is, and what sound may take."""
 
-    bit_rate: int | None = None
     scale: float = 1.0
     sound_kbps: int | None = None
 
@@ -99,7 +109,7 @@ def encode_mp4(
         part.unlink(missing_ok=True)
     width, height = _size(footage, fitted.plan)
     notes = _notes(footage, fitted, width, height)
-    alike = likeness(footage, list(range(footage.count)), _decoded(path))
+    alike = likeness(footage, list(range(footage.count)), partial(_decoded, path))
     weight = path.stat().st_size
     return Encoded(path, weight, width, height, footage.count, footage.fps, fitted.passes, notes, alike)
 
@@ -118,47 +128,49 @@ def best_sound_kbps(footage: Footage, limit_bytes: int) -> int | None:
 class _Fitted:
     plan: Mp4Plan
     passes: int
-    ratio: float
-    """How many times too heavy it was by quality; 1 where it was not."""
+    qp: float = 0.0
+    """The mean quantiser (0 to 51) that the budget asks for at the clip's own size; 0 where it asks for nothing."""
 
 
 def _fit(writer: "_Writer", first: Mp4Plan, part: Path, limit: int) -> _Fitted | None:
     """Encode into `part` within `limit` bytes; None where nothing fits."""
-    footage, passes, ratio = writer.footage, 0, 1.0
+    footage, passes = writer.footage, 0
     pixels = footage.width * footage.height * footage.count
     if 8 * limit >= PLENTY_BITS * pixels:
         passes += 1
         if writer.encode(first, part, limit) <= limit:
-            return _Fitted(first, passes, ratio)
-    room = max(1, limit - writer.besides(first))
-    ratio = writer.measure(first, room)
-    if not passes and ratio < CERTAIN:
+            return _Fitted(first, passes)
+    qp = writer.measure(first, limit)
+    if not passes and qp < CERTAIN_QP:
         passes += 1
         if writer.encode(first, part, limit) <= limit:
-            return _Fitted(first, passes, ratio)
-    plan = _shrunk(footage, first, ratio)
-    if plan.scale < 1:
-        writer.measure(plan, room)
-    return _by_size(writer, plan, part, limit, passes, ratio)
-
-
-def _by_size(writer: "_Writer", first: Mp4Plan, part: Path, limit: int, passes: int, ratio: float) -> _Fitted | None:
-    """Second passes, each told what the last one weighed too much, then smaller pictures, then no sound."""
+            return _Fitted(first, passes)
     plan = first
-    seconds, aim, smallest = float(writer.footage.count / writer.footage.fps), AIM, _smallest(writer.footage)
+    if qp > POOR_QP:
+        plan = _smaller(footage, first, 2 ** ((POOR_QP - qp) / 6 * SIDE_BITS))
+        writer.measure(plan, limit)
+    fitted = _by_size(writer, plan, part, limit, passes)
+    return fitted and replace(fitted, qp=qp)
+
+
+def _by_size(writer: "_Writer", plan: Mp4Plan, part: Path, limit: int, passes: int) -> _Fitted | None:
+    """Second passes, each told what the last one weighed too much, then smaller pictures, then no sound."""
+    footage, smallest = writer.footage, _smallest(writer.footage)
+    first_aim = aim = AIM if footage.count >= SHORT_FRAMES else SHORT_AIM
+    tried = 0
     while passes < MAX_PASSES:
-        room = limit - writer.besides(plan)
-        plan = replace(plan, bit_rate=max(1000, int(room * aim * 8 / seconds)))
-        weight = writer.encode_second(plan, part, limit)
-        passes += weight is not None
+        weight = writer.encode_second(plan, part, limit, aim)
+        passes, tried = passes + (weight is not None), tried + 1
+        over = weight and (weight - writer.besides(plan)) / max(1, limit - writer.besides(plan))
         if weight is not None and weight <= limit:
-            return _Fitted(plan, passes, max(1.0, ratio))
-        if weight is not None and passes < 4:
-            over = max(1, weight - writer.besides(plan)) / max(1, room)
-            aim *= 0.97 * math.pow(min(5.0, max(1.0, over)), -1.2)
+            if tried == 1 and over and over < WASTED:
+                passes += _improved(writer, plan, part, limit, aim / over)
+            return _Fitted(plan, passes)
+        if over and tried < 3:
+            aim *= 0.97 / min(5.0, max(1.0, over))
         elif plan.scale > smallest:
-            plan, aim = replace(plan, scale=max(smallest, plan.scale * 0.6)), AIM
-            writer.measure(plan, room)
+            plan, aim, tried = _smaller(footage, plan, 0.6), first_aim, 0
+            writer.measure(plan, limit)
         elif plan.sound_kbps:
             plan = replace(plan, sound_kbps=None)
         else:
@@ -166,11 +178,20 @@ def _by_size(writer: "_Writer", first: Mp4Plan, part: Path, limit: int, passes: 
     return None
 
 
-def _shrunk(footage: Footage, plan: Mp4Plan, ratio: float) -> Mp4Plan:
-    """The plan, made smaller where its bits would not do: half the width takes about a third of them."""
-    if ratio <= POOR_RATIO:
-        return plan
-    return replace(plan, scale=max(_smallest(footage), (POOR_RATIO / ratio) ** 0.6))
+def _improved(writer: "_Writer", plan: Mp4Plan, part: Path, limit: int, aim: float) -> int:
+    """Replace the file at `part`, which uses too little of `limit`, by a better one that fits; how many encodes."""
+    better = part.with_name(f"{part.name}.better")
+    try:
+        weight = writer.encode_second(plan, better, limit, aim * 0.97)
+        if weight is not None and part.stat().st_size < weight <= limit:
+            better.replace(part)
+    finally:
+        better.unlink(missing_ok=True)
+    return int(weight is not None)
+
+
+def _smaller(footage: Footage, plan: Mp4Plan, times: float) -> Mp4Plan:
+    return replace(plan, scale=max(_smallest(footage), plan.scale * times))
 
 
 def _smallest(footage: Footage) -> float:
@@ -194,53 +215,69 @@ class _Writer:
         tags = sum(len(text.encode()) for text in self.metadata.values())
         return round(sound + FRAME_BYTES * packets + INDEX_BYTES / (1 if plan.sound_kbps else 2) + tags)
 
-    def measure(self, plan: Mp4Plan, room: int) -> float:
-        """A fast first pass that leaves its findings in `stats`; how many times `room` pictures weigh at `BEST_CRF`.
+    def measure(self, plan: Mp4Plan, limit: int) -> float:
+        """A fast first pass that leaves its findings in `stats`; the mean quantiser that the limit asks for.
 
-        Nearer the quality to come more of the budget is used, but only so far: grain that is gone at a high
-        CRF cannot be told from none, and a second pass after such a first weighed three times what it was told.
+        At the bit rate to come, for what is gone at one quantiser and weighs much at another (grain) cannot be told
+        from one pass. What it weighs more or less than it was told is reckoned in, at six steps for half the weight.
         """
-        width, height = _size(self.footage, plan)
-        starved = 8 * room < STARVED_BITS * width * height * self.footage.count
-        crf = MIDDLE_CRF if starved else BEST_CRF
+        rate = self._bit_rate(plan, limit, 1.0)
+        weight = self._first_pass(plan, rate)
+        told = rate * float(self.footage.count / self.footage.fps) / 8
+        quantisers = [float(each) for each in QUANTISER.findall(self.stats.read_text())]
+        return sum(quantisers) / len(quantisers) + 6 * math.log2(max(1, weight) / told)
+
+    def _first_pass(self, plan: Mp4Plan, rate: int) -> int:
+        """What it weighs. Its findings lie in `stats` when the encoder is gone: at the end of this scope."""
         meter = Meter(math.inf, self.footage.count)
         with av.open("measure.mp4", "w", format="null") as container:
-            options = {"flags": "+cgop+pass1", "crf": f"{crf:.2f}"}
-            stream = self._stream(container, replace(plan, bit_rate=None), options)
+            stream = self._stream(container, plan, {"flags": "+cgop+pass1"}, rate)
             pour(_yuv(self.footage, stream.width, stream.height), stream, meter, self.on_frame)
-        return sum(meter.sizes) / max(1, room) * 2 ** ((crf - BEST_CRF) / 6)
+        return sum(meter.sizes)
 
-    def encode(self, plan: Mp4Plan, path: Path, limit_bytes: int) -> int:
-        """Write the file; its size, or a forecast where it was given up.
+    def encode(self, plan: Mp4Plan, path: Path, limit: int) -> int:
+        """Write the file by quality; its size, or a forecast where it was given up."""
+        meter = Meter(limit, self.footage.count)
+        whole = self._write(plan, path, meter, {"crf": f"{BEST_CRF:.2f}"})
+        return path.stat().st_size if whole else max(limit + 1, meter.forecast())
 
-        A second pass is never given up: one that is over is a little over, and its true weight is worth knowing.
+    def encode_second(self, plan: Mp4Plan, path: Path, limit: int, aim: float) -> int | None:
+        """Write the file by size; None where x264 says before it begins that so few bits cannot hold the clip.
+
+        It is never given up: one that is over is a little over, and its true weight is worth knowing.
         """
-        meter = Meter(math.inf if plan.bit_rate else limit_bytes, self.footage.count)
+        rate = self._bit_rate(plan, limit, aim)
+        try:
+            self._write(plan, path, Meter(math.inf, self.footage.count), {"flags": "+cgop+pass2"}, rate)
+        except ExternalError:
+            return None
+        return path.stat().st_size
+
+    def _bit_rate(self, plan: Mp4Plan, limit: int, aim: float) -> int:
+        """What pictures may take, in bits a second, to fill this share of the limit."""
+        seconds = float(self.footage.count / self.footage.fps)
+        return max(1000, round((limit - self.besides(plan)) * aim * 8 / seconds))
+
+    def _write(self, plan: Mp4Plan, path: Path, meter: Meter, how: dict[str, str], rate: int | None = None) -> bool:
+        """False where it was given up."""
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         with av.open(str(path), "w", format="mp4", options=options) as container:
             container.metadata.update(self.metadata)
-            second = {"flags": "+cgop+pass2"} if plan.bit_rate else {"crf": f"{BEST_CRF:.2f}"}
-            stream = self._stream(container, plan, second)
+            stream = self._stream(container, plan, how, rate)
             track = self._track(container, plan)
-            whole = pour(_yuv(self.footage, stream.width, stream.height), stream, meter, self.on_frame, track)
-        return path.stat().st_size if whole else max(limit_bytes + 1, meter.forecast())
+            return pour(_yuv(self.footage, stream.width, stream.height), stream, meter, self.on_frame, track)
 
-    def encode_second(self, plan: Mp4Plan, path: Path, limit_bytes: int) -> int | None:
-        """The same by size; None where x264 says before it begins that so few bits cannot hold the clip."""
-        try:
-            return self.encode(plan, path, limit_bytes)
-        except ExternalError:
-            return None
-
-    def _stream(self, container: Any, plan: Mp4Plan, options: dict[str, str]) -> Any:
+    def _stream(self, container: Any, plan: Mp4Plan, options: dict[str, str], rate: int | None = None) -> Any:
         width, height = _size(self.footage, plan)
         common = _x264_options(self.footage.fps, (width, height))
         if "pass" in options.get("flags", ""):
             common["stats"] = str(self.stats)
         stream = container.add_stream("libx264", self.footage.fps, {**common, **options})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        if plan.bit_rate:
-            stream.codec_context.bit_rate = plan.bit_rate
+        # PyAV's default cuts every frame into a slice for each core, which costs likeness: 1.7 dB of flat colours
+        stream.codec_context.thread_type = "FRAME"
+        if rate:
+            stream.codec_context.bit_rate = rate
         _tag_bt709(stream.codec_context)
         return stream
 
@@ -256,7 +293,7 @@ class _Writer:
 def _x264_options(fps: Fraction, size: tuple[int, int]) -> dict[str, str]:
     keyframes = max(1, round(fps * KEYFRAME_SECONDS))
     return {
-        **({"x264-params": "no-mbtree=1"} if min(size) < SMALL_SIDE else {}),
+        "x264-params": f"psy-rd={PSY}" + (":no-mbtree=1" if min(size) < SMALL_SIDE else ""),
         "preset": PRESET,
         "profile": "high",
         "g": str(keyframes),
@@ -305,9 +342,9 @@ def _size(footage: Footage, plan: Mp4Plan) -> tuple[int, int]:
     return max(2, round(width * plan.scale / 2) * 2), max(2, round(height * plan.scale / 2) * 2)
 
 
-def _decoded(path: Path) -> Iterator[Frame]:
+def _decoded(path: Path, step: int) -> Iterator[Frame]:
     with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
+        for frame in itertools.islice(container.decode(video=0), 0, None, step):
             yield cast(Frame, frame.to_ndarray(format="rgb24"))
 
 
@@ -316,7 +353,7 @@ def _notes(footage: Footage, fitted: _Fitted, width: int, height: int) -> tuple[
     if fitted.plan.scale < 1:
         was = {"from_width": footage.width, "from_height": footage.height}
         notes.append(Note("made_smaller", {"width": width, "height": height, **was}))
-    elif fitted.ratio > AUDIBLE_RATIO:
+    elif fitted.qp > NOTICED_QP:
         notes.append(Note("lower_quality"))
     if heard(footage) is not None and not fitted.plan.sound_kbps:
         notes.append(Note("sound_left_out"))

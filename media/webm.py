@@ -1,8 +1,10 @@
 """WebM with alpha: VP9 in good quality, Opus, within a budget of bytes."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,7 +59,7 @@ def encode_webm(
     notes = given_up(footage, road.plan(0), plan, Note("lower_quality") if _crf(plan) > SEEN_CRF else None)
     if heard(footage) is not None and not format_.sound_kbps:
         notes += (Note("sound_left_out"),)
-    alike = likeness(footage, places, webm_frames(path))
+    alike = likeness(footage, places, partial(webm_frames, path))
     return Encoded(path, path.stat().st_size, *size(footage, plan), len(places), plan.fps, passes, notes, alike)
 
 
@@ -121,13 +123,14 @@ def _yuv(frames: Iterator[Frame], fps: Fraction, has_alpha: bool) -> Iterator[av
         yield converted
 
 
-def webm_frames(path: Path) -> Iterator[Frame]:
-    """The frames of a VP9 file, `[H, W, 3]`, or `[H, W, 4]` where it has alpha: libvpx reads it, FFmpeg does not."""
+def webm_frames(path: Path, step: int = 1) -> Iterator[Frame]:
+    """Every `step`-th frame of a VP9 file, `[H, W, 3]`, or `[H, W, 4]` where it has alpha, which FFmpeg does not read."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         has_alpha = stream.metadata.get("alpha_mode") == "1"
         decoder = cast(Any, av.CodecContext.create("libvpx-vp9", "r"))
         decoder.extradata = stream.codec_context.extradata
-        for packet in container.demux(stream):
-            for frame in decoder.decode(packet if packet.size else None):
-                yield frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
+        packets = (packet if packet.size else None for packet in container.demux(stream))
+        frames = itertools.chain.from_iterable(decoder.decode(packet) for packet in packets)
+        for frame in itertools.islice(frames, 0, None, step):
+            yield frame.to_ndarray(format="rgba" if has_alpha else "rgb24")

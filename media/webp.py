@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -63,7 +64,7 @@ def encode_webp(
     step, passes = fit(course, path, budget_bytes, plenty=bits > PLENTY_BITS)
     plan = road.plan(step)
     places, lower = picked(footage, plan), Note("lower_quality") if _quality(plan) < SEEN_QUALITY else None
-    alike = likeness(footage, places, webp_frames(path))
+    alike = likeness(footage, places, partial(webp_frames, path))
     return Encoded(
         path, path.stat().st_size, *size(footage, plan), len(places), plan.fps, passes,
         given_up(footage, road.plan(0), plan, lower), alike,
@@ -161,10 +162,10 @@ def webp_comment(data: bytes) -> str | None:
     return None
 
 
-def webp_frames(path: Path) -> Iterator[Frame]:
-    """The frames of a WebP, `[H, W, 3]`, or `[H, W, 4]` where it has alpha."""
+def webp_frames(path: Path, step: int = 1) -> Iterator[Frame]:
+    """Every `step`-th frame of a WebP, `[H, W, 3]`, or `[H, W, 4]` where it has alpha."""
     with Image.open(path) as picture:
         mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-        for number in range(getattr(picture, "n_frames", 1)):
+        for number in range(0, getattr(picture, "n_frames", 1), step):
             picture.seek(number)
             yield np.asarray(picture.convert(mode))

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from jobs.texts import say
-from media.fitting import HEADROOM, ClipTooLarge
+from media.apng import png_frames
+from media.fitting import HEADROOM, ClipTooLarge, fit
 from media.formats import FORMATS, Fitted, encode
 from media.frames import SOUND_RATE, Frame, FrameSpool, Sound
 from media.growing import GaveUp, GrowingSpool
@@ -252,6 +253,38 @@ def test_a_palette_keeps_the_exact_colours_of_a_drawing() -> None:
     found = palette.colours[palette.indices(frame)]
     solid = frame[..., 3] == 255
     assert np.abs(found[solid].astype(int) - frame[solid]).max() <= 4
+
+
+def test_a_gif_of_few_colours_is_exact(film: Callable[..., FrameSpool], tmp_path: Path) -> None:
+    """Colours one level apart too, which the table of near colours does not tell from each other."""
+    frames = [np.zeros((48, 64, 3), np.uint8) + np.arange(64, dtype=np.uint8)[:, None] for _ in range(4)]
+    for number, frame in enumerate(frames):
+        frame[8:16, 8 * number : 8 * number + 8] = (250, 10, 10 + number)
+    encode("gif", film(frames, 12), tmp_path / "a.gif", PLENTY)
+
+    assert all(np.array_equal(a, b) for a, b in zip(png_frames(tmp_path / "a.gif"), frames, strict=True))
+
+
+class Uphill:
+    """A course that first becomes heavier: a drawing whose few colours become many when it is scaled."""
+
+    end = 9.0
+
+    def sample(self, step: float) -> int:
+        """100 kB, a quarter more at step 1, then half for each."""
+        return round(100_000 * (1 + step / 4 if step < 1 else 1.25 * 2 ** -(step - 1)))
+
+    def encode(self, step: float, path: Path, limit_bytes: int) -> int:
+        """As it was sampled."""
+        path.write_bytes(bytes(self.sample(step)))
+        return self.sample(step)
+
+
+@pytest.mark.parametrize("budget", [90_000, 60_000, 9_000])
+def test_a_road_that_leads_uphill_first_is_not_walked_to_its_end(tmp_path: Path, budget: int) -> None:
+    fit(Uphill(), tmp_path / "a", budget, plenty=False)
+
+    assert 0.85 <= (tmp_path / "a").stat().st_size / (budget * HEADROOM) <= 1
 
 
 # Encoding beside the render
