@@ -124,7 +124,7 @@ def _yuv(frames: Iterator[Frame], fps: Fraction, has_alpha: bool) -> Iterator[av
 
 
 def webm_frames(path: Path, step: int = 1) -> Iterator[Frame]:
-    """Every `step`-th frame of a VP9 file, `[H, W, 3]`, or `[H, W, 4]` where it has alpha, which FFmpeg does not read."""
+    """Every `step`-th frame of a VP9 file, `[H, W, 3]`, or `[H, W, 4]` where it has alpha, which FFmpeg drops."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         has_alpha = stream.metadata.get("alpha_mode") == "1"

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
 from xml.sax.saxutils import escape, unescape
 
-import av
 import numpy as np
 from PIL import Image
 
@@ -27,7 +24,7 @@ QUALITY_BITS = 1.6
 SEEN_QUALITY = 70.0
 """Below this the person is told."""
 MAX_FPS = Fraction(30)
-METHOD = "3"
+METHOD = 3
 """Of libwebp's 0 (fast) to 6 (small); not compared with its neighbours yet."""
 PLENTY_BITS = 3.0
 """Bits a pixel from which on nothing need be sampled first."""
@@ -38,8 +35,10 @@ PACKET = (
     '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/">'
     f"{BEGIN}{{}}{END}</rdf:Description></rdf:RDF></x:xmpmeta>"
 )
-HAS_XMP = 0x04
-"""A flag of the VP8X chunk (RFC 9649, 2.7)."""
+ANIMATED, HAS_XMP, HAS_ALPHA = 0x02, 0x04, 0x10
+"""Flags of the VP8X chunk (RFC 9649, 2.7)."""
+DO_NOT_BLEND = 0x02
+"""A flag of an animation frame: what it shows replaces what was there, alpha included."""
 
 
 def encode_webp(
@@ -81,34 +80,76 @@ class _Webp:
     comment: str
 
     def write(self, plan: Plan, places: list[int], path: Path, meter: Meter, on_frame: OnFrame | None) -> bool:
-        """All frames leave libwebp's animation encoder at once, so a pass is never given up in its middle."""
-        options = {"quality": f"{_quality(plan):.2f}", "compression_level": METHOD}
+        """One frame after the other straight into the file: libwebp's own animation encoder keeps all of them."""
         begins = moments(self.footage, plan, places, MILLISECONDS)
-        with av.open(str(path), "w", format="webp", options={"loop": "0"}) as container:
-            stream = cast(Any, container).add_stream("libwebp_anim", 1000, options)
-            stream.width, stream.height = size(self.footage, plan)
-            stream.pix_fmt = "bgra"
-            stream.codec_context.time_base = MILLISECONDS
+        with path.open("wb") as file:
+            file.write(_head(size(self.footage, plan), alpha=self.footage.channels == 4, xmp=bool(self.comment)))
+            before: Frame | None = None
             for number, frame in enumerate(shown(self.footage, plan, places)):
-                picture = av.VideoFrame.from_ndarray(_bgra(frame), format="bgra")
-                picture.pts, picture.time_base = begins[number], MILLISECONDS
-                picture.duration = begins[number + 1] - begins[number]
-                for packet in stream.encode(picture):
-                    stream.container.mux_one(packet)
+                box = _changed(before, frame)
+                chunk = _animation_frame(frame, box, begins[number + 1] - begins[number], _quality(plan))
+                file.write(chunk)
+                meter.add(len(chunk))
                 if on_frame:
                     on_frame(number + 1, meter.num_frames)
-            for packet in stream.encode(None):
-                stream.container.mux_one(packet)
-        _finish(path, self.comment, [end - begin for begin, end in pairwise(begins)], meter)
+                if meter.hopeless:
+                    return False
+                before = frame
+            if self.comment:
+                file.write(_xmp(self.comment))
+            weight = file.tell() - 8
+            file.seek(4)
+            file.write(weight.to_bytes(4, "little"))
         return True
 
 
-def _bgra(frame: Frame) -> Frame:
-    bgra = np.full((*frame.shape[:2], 4), 255, np.uint8)
-    bgra[..., :3] = frame[..., 2::-1]
-    if frame.shape[2] == 4:
-        bgra[..., 3] = frame[..., 3]
-    return bgra
+Box = tuple[int, int, int, int]
+"""Left and top, which are even, right and bottom."""
+
+
+def _changed(before: Frame | None, frame: Frame) -> Box:
+    """Where the frame differs from the one before it; where it does not, one pixel, for a frame needs some."""
+    height, width, _ = frame.shape
+    if before is None:
+        return 0, 0, width, height
+    differs = np.bitwise_or.reduce([frame[..., c] != before[..., c] for c in range(frame.shape[2])])
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    if not len(rows):
+        return 0, 0, 1, 1
+    return int(columns[0]) // 2 * 2, int(rows[0]) // 2 * 2, int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _head(canvas: tuple[int, int], *, alpha: bool, xmp: bool) -> bytes:
+    """RIFF (its size is known last), the extended header, and an animation that loops for ever (RFC 9649, 2.7)."""
+    flags = ANIMATED | (HAS_ALPHA if alpha else 0) | (HAS_XMP if xmp else 0)
+    extended = bytes([flags, 0, 0, 0]) + b"".join((side - 1).to_bytes(3, "little") for side in canvas)
+    return b"RIFF\0\0\0\0WEBP" + _chunk(b"VP8X", extended) + _chunk(b"ANIM", bytes(6))
+
+
+def _animation_frame(frame: Frame, box: Box, milliseconds: int, quality: float) -> bytes:
+    """A chunk that replaces what was shown in the box."""
+    left, top, right, bottom = box
+    still = BytesIO()
+    Image.fromarray(np.ascontiguousarray(frame[top:bottom, left:right])).save(
+        still, "WEBP", quality=quality, method=METHOD
+    )
+    data = still.getvalue()
+    pictures = b"".join(
+        _chunk(name, data[begin : begin + weight])
+        for name, begin, weight in chunks(data)
+        if name in (b"ALPH", b"VP8 ", b"VP8L")
+    )
+    numbers = (left // 2, top // 2, right - left - 1, bottom - top - 1, milliseconds)
+    head = b"".join(number.to_bytes(3, "little") for number in numbers) + bytes([DO_NOT_BLEND])
+    return _chunk(b"ANMF", head + pictures)
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return name + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)
+
+
+def _xmp(comment: str) -> bytes:
+    return _chunk(b"XMP ", PACKET.format(escape(comment)).encode("utf-8"))
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -118,38 +159,6 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         weight = int.from_bytes(data[at + 4 : at + 8], "little")
         yield data[at : at + 4], at + 8, min(weight, len(data) - at - 8)
         at += 8 + weight + weight % 2
-
-
-def _finish(path: Path, comment: str, delays: list[int], meter: Meter) -> None:
-    """Weigh each frame, mend the last one's delay, which the encoder guesses, and add the comment."""
-    data = bytearray(path.read_bytes())
-    frames = [(begin, weight) for name, begin, weight in chunks(bytes(data)) if name == b"ANMF"]
-    for _, weight in frames or [(0, len(data))]:
-        meter.add(weight + 8)
-    if frames and len(frames) == len(delays):
-        last = frames[-1][0] + 12
-        data[last : last + 3] = delays[-1].to_bytes(3, "little")
-    path.write_bytes(with_xmp(bytes(data), comment) if comment else bytes(data))
-
-
-def with_xmp(data: bytes, comment: str) -> bytes:
-    """A WebP with an extended header and `comment` as the description of its XMP chunk, at the file's end."""
-    if data[12:16] != b"VP8X":
-        data = _extended(data)
-    flags = bytes([data[20] | HAS_XMP])
-    packet = PACKET.format(escape(comment)).encode("utf-8")
-    chunk = b"XMP " + len(packet).to_bytes(4, "little") + packet + b"\0" * (len(packet) % 2)
-    data = data[:20] + flags + data[21:] + chunk
-    return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
-
-
-def _extended(data: bytes) -> bytes:
-    """A plain WebP (one frame) with the header that metadata need."""
-    with Image.open(BytesIO(data)) as picture:
-        width, height = picture.size
-        flags = 0x10 if picture.mode == "RGBA" else 0
-    header = bytes([flags, 0, 0, 0]) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    return data[:12] + b"VP8X" + len(header).to_bytes(4, "little") + header + data[12:]
 
 
 def webp_comment(data: bytes) -> str | None:

@@ -265,6 +265,18 @@ def test_a_gif_of_few_colours_is_exact(film: Callable[..., FrameSpool], tmp_path
     assert all(np.array_equal(a, b) for a, b in zip(png_frames(tmp_path / "a.gif"), frames, strict=True))
 
 
+def test_a_webp_stores_only_what_changes(film: Callable[..., FrameSpool], tmp_path: Path) -> None:
+    frames = [textured(1)[0].copy() for _ in range(12)]
+    for number, frame in enumerate(frames):
+        frame[11 : 11 + number // 2, 21:24] = 255  # every second frame is like the one before it
+    encoded = encode("webp", film(frames, 12), tmp_path / "a.webp", PLENTY)
+    still = encode("webp", film(frames[:1], 12), tmp_path / "b.webp", PLENTY)
+
+    assert (encoded.num_frames, probe(encoded.path).frames) == (12, 12)
+    assert encoded.size_bytes < still.size_bytes + 11 * 150
+    assert (encoded.ssim or 0) > 0.97
+
+
 class Uphill:
     """A course that first becomes heavier: a drawing whose few colours become many when it is scaled."""
 

@@ -4,6 +4,8 @@ import io
 import json
 import zlib
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -18,9 +20,10 @@ from jobs.recipe import Recipe, Source
 from jobs.requests.svd import SvdRequest
 from media.apng import with_text
 from media.essence import essence
+from media.formats import encode
+from media.frames import FrameSpool
 from media.gif import with_comment
 from media.marks import MAX_MARK_BYTES, job_of, mark_text, parse_mark, read_mark, recipe_of
-from media.webp import with_xmp
 
 RECIPE = Recipe(sources={"image": Source(digest="a" * 64, width=64, height=48)}, steps=(SvdRequest(seed=5),))
 MARK = mark_text(RECIPE, "42", {"svd-xt": {"revision": "9e43909", "sha256": {"a & b<c>.bin": "0" * 64}}})
@@ -66,6 +69,11 @@ def exif() -> bytes:
     return by_pillow("WEBP", exif=tags)
 
 
+def webp_of_ours() -> bytes:
+    with TemporaryDirectory() as folder, FrameSpool.filled([np.zeros((16, 16, 3), np.uint8)] * 3, 16, 16, 12) as spool:
+        return encode("webp", spool, Path(folder) / "a.webp", 100_000, metadata={"comment": MARK}).path.read_bytes()
+
+
 FILES: dict[str, Callable[[], bytes]] = {
     "MP4": lambda: by_av("mp4", "libx264"),
     "WebM": lambda: by_av("webm", "libvpx-vp9"),
@@ -74,7 +82,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "PNG zTXt": lambda: text_chunk("zTXt"),
     "PNG iTXt": lambda: text_chunk("iTXt"),
     "APNG, ours": lambda: with_text(by_pillow("PNG"), MARK),
-    "WebP, ours": lambda: with_xmp(by_pillow("WEBP"), MARK),
+    "WebP, ours": webp_of_ours,
     "WebP XMP": xmp,
     "WebP EXIF": exif,
 }
