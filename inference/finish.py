@@ -18,9 +18,10 @@ from jobs.recipe import Format
 from jobs.record import REQUEST_BYTES, Job, ResultFile
 from jobs.retention import Retention
 from media.essence import essence
-from media.fingerprint import of_spool
+from media.fingerprint import of_footage
 from media.fitting import Encoded
 from media.formats import FORMATS, encode
+from media.growing import GrowingSpool
 from media.marks import mark_text
 from media.provenance import Made, Sealer
 from media.store import MediaStore, digest_of_file
@@ -28,6 +29,8 @@ from media.store import MediaStore, digest_of_file
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 1.0
+Finished = tuple[tuple[ResultFile, ...], tuple[Note, ...]]
+"""A job's files, and what there is to say about them."""
 FILES: dict[Format, tuple[str, ...]] = {"both": ("mp4", "gif")}
 """What a format is made of, where it is not one file of its own name."""
 
@@ -45,10 +48,12 @@ class Abandoned(Exception):
 class Overseer:
     """Ends an encode from within, for a thread cannot be cancelled: at its next frame."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, spool: GrowingSpool, seconds: float) -> None:
+        """`seconds` count from when there is nothing left to wait for."""
+        self.spool = spool
         self.seconds = seconds
         self.abandoned = False
-        self._until = time.monotonic() + seconds
+        self._begun = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         """A frame is written.
@@ -59,8 +64,34 @@ class Overseer:
         """
         if self.abandoned:
             raise Abandoned
-        if time.monotonic() > self._until:
+        whole_since = self.spool.whole_since
+        if whole_since is not None and time.monotonic() > max(self._begun, whole_since) + self.seconds:
             raise EncodingTooLong(minutes=max(1, round(self.seconds / 60)))
+
+
+class Beside:
+    """One attempt's files, in the making while its frames come."""
+
+    def __init__(self, finisher: "Finisher", job: Job) -> None:
+        self.finisher = finisher
+        self.job = job
+        self._tasks: list[asyncio.Task[Finished]] = []
+
+    def begins(self, clip: RenderedClip) -> None:
+        """A clip begins; one that began before was given up."""
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.append(asyncio.create_task(self.finisher.finish(self.job, clip)))
+
+    async def files(self) -> Finished:
+        """What became of the clip that began last. See `Finisher.finish`."""
+        return await self._tasks[-1]
+
+    async def end(self) -> None:
+        """Nothing goes on when this returns; what was not awaited is nobody's any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class Finisher:
@@ -84,10 +115,11 @@ class Finisher:
         self.encode_seconds = encode_seconds
         self.keep_seconds = keep_seconds
 
-    async def finish(self, job: Job, clip: RenderedClip) -> tuple[tuple[ResultFile, ...], tuple[Note, ...]]:
-        """The job's files, stored, and what was done to make them fit.
+    async def finish(self, job: Job, clip: RenderedClip) -> Finished:
+        """The job's files, stored, and what was done to make them fit. Frames may still be on their way.
 
         Raises:
+            GaveUp: the rest of them will not come.
             Failure: the clip cannot be made to fit, or not in time.
         """
         format_ = job.submission.recipe.output.format
@@ -97,6 +129,7 @@ class Finisher:
             budget = min(budget, REQUEST_BYTES // len(kinds))
         files: list[ResultFile] = []
         said: list[Note] = []
+        begun = time.monotonic()
         with TemporaryDirectory(dir=self.models.cache, prefix="finish-") as folder:
             for kind in kinds:
                 path = Path(folder) / f"{_stem(job)}{FORMATS[kind].suffix}"
@@ -104,6 +137,9 @@ class Finisher:
                 digest = await self._stored(job, clip, path)
                 files.append(_result(path, digest, FORMATS[kind].media_type, encoded))
                 said += [note for note in encoded.notes if note not in said]
+        ended = time.monotonic()
+        alone = ended - max(begun, clip.spool.whole_since or ended)
+        log.info("encoded in %.1f s, %.1f s of them beside the render", ended - begun, ended - begun - alone)
         return tuple(files), tuple(said)
 
     async def _written(self, kind: str, job: Job, clip: RenderedClip, path: Path, budget: int) -> Encoded:
@@ -119,7 +155,7 @@ class Finisher:
         return encoded
 
     async def _encoded(self, kind: str, clip: RenderedClip, path: Path, budget: int, mark: str) -> Encoded:
-        overseer = Overseer(self.encode_seconds)
+        overseer = Overseer(clip.spool, self.encode_seconds)
         try:
             return await asyncio.to_thread(
                 encode, kind, clip.spool, path, budget, metadata={"comment": mark}, on_frame=overseer
@@ -148,7 +184,7 @@ class Finisher:
 
 
 def _traces(path: Path, clip: RenderedClip) -> Traces:
-    return Traces(digest_of_file(path), essence(path.read_bytes()), of_spool(clip.spool))
+    return Traces(digest_of_file(path), essence(path.read_bytes()), of_footage(clip.spool))
 
 
 def _stem(job: Job) -> str:

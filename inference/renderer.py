@@ -33,7 +33,7 @@ from inference.messages import (
 )
 from jobs.errors import Failure, Note
 from jobs.recipe import Value
-from media.frames import FrameSpool
+from media.growing import GrowingSpool
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +76,13 @@ class CannotBeRendered(Failure):
 
 
 class RenderedClip:
-    """What came out of a render: the frames, spooled once, what to say about them, and what they took."""
+    """What comes out of a render: the frames, spooled once, what to say about them, and in the end what they took."""
 
-    def __init__(self, spool: FrameSpool, begins: ClipBegins) -> None:
-        self.spool = spool
+    def __init__(self, begins: ClipBegins, scratch: Path, on_begin: "OnClip") -> None:
+        """`on_begin` hears of it when its first frame is there."""
+        self._on_begin = on_begin
+        fps = Fraction(*begins.fps)
+        self.spool = GrowingSpool(begins.width, begins.height, fps, begins.num_frames, scratch, begins.channels)
         self.said = begins.said
         self.facts = begins.facts
         self.weights = begins.weights
@@ -87,15 +90,28 @@ class RenderedClip:
         self.step_ms: tuple[int, ...] = ()
         self.loading_ms = 0
 
+    def took(self, done: Done) -> None:
+        """What it took is known."""
+        self.gpu_ms, self.step_ms, self.loading_ms = done.gpu_ms, done.step_ms, done.loading_ms
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its frames are there."""
+        return self.spool.whole_since is not None
+
     def takes(self, message: OneFrame | ClipSound, payload: bytes) -> None:
-        """One more frame, as raw rows, or all of its sound, as raw samples."""
+        """One more frame, as raw rows, or before the first all of its sound, as raw samples."""
         spool = self.spool
         if isinstance(message, ClipSound):
             spool.sound = np.frombuffer(payload, np.int16).reshape(-1, 2)
         else:
             spool.append(np.frombuffer(payload, np.uint8).reshape(spool.height, spool.width, spool.channels))
+            if spool.there == 1:
+                self._on_begin(self)
 
 
+OnClip = Callable[[RenderedClip], None]
+"""Hears of a clip with its first frame; another one means that the last was given up, as when memory ran out."""
 OnStep = Callable[[Step], Awaitable[None]]
 OnPreview = Callable[[bytes], Awaitable[None]]
 """Takes a small WebP file."""
@@ -103,6 +119,10 @@ OnPreview = Callable[[bytes], Awaitable[None]]
 
 async def _unseen(_: bytes) -> None:
     """Nobody looks."""
+
+
+def _unawaited(_: RenderedClip) -> None:
+    """Nobody begins before it is whole."""
 
 
 class Renderer:
@@ -170,8 +190,9 @@ class Renderer:
         on_step: OnStep,
         stop: asyncio.Event,
         on_preview: OnPreview = _unseen,
+        on_clip: OnClip = _unawaited,
     ) -> RenderedClip:
-        """Render one recipe; frames are spooled as they come.
+        """Render one recipe; frames are spooled as they come, and may be read meanwhile.
 
         Raises:
             RenderStopped: `stop` was set.
@@ -183,7 +204,7 @@ class Renderer:
             self.spent_ms, self.chatter.job_id = 0, order.job_id
             try:
                 await self._start_unless(stop)
-                return await self._render(order, on_step, stop, on_preview)
+                return await self._render(order, stop, lambda: self._collect(on_step, on_preview, on_clip))
             finally:
                 self.chatter.job_id = "-"
 
@@ -206,11 +227,13 @@ class Renderer:
                 task.cancel()
             await asyncio.gather(starting, stopping, return_exceptions=True)
 
-    async def _render(self, order: Order, on_step: OnStep, stop: asyncio.Event, on_preview: OnPreview) -> RenderedClip:
+    async def _render(
+        self, order: Order, stop: asyncio.Event, collect: Callable[[], Awaitable[RenderedClip]]
+    ) -> RenderedClip:
         self._send(order)
         stopper = asyncio.create_task(self._stop_when(stop, order.job_id))
         try:
-            return await self._collect(on_step, on_preview)
+            return await collect()
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             await self.kill()
             if stop.is_set():
@@ -225,7 +248,7 @@ class Renderer:
             with contextlib.suppress(asyncio.CancelledError):
                 await stopper
 
-    async def _collect(self, on_step: OnStep, on_preview: OnPreview) -> RenderedClip:
+    async def _collect(self, on_step: OnStep, on_preview: OnPreview, on_clip: OnClip) -> RenderedClip:
         """Read until the child is done; a clip that is not finished gives its space back."""
         clip: RenderedClip | None = None
         try:
@@ -240,12 +263,12 @@ class Renderer:
                     case ClipBegins():
                         if clip:
                             clip.spool.close()  # of a try that ran out of memory
-                        clip = self._open_spool(message)
+                        clip = RenderedClip(message, self.scratch, on_clip)
                     case OneFrame() | ClipSound() if clip:
                         clip.takes(message, payload)
-                    case Done() if clip:
+                    case Done() if clip and clip.whole:
                         self._note(message)
-                        clip.gpu_ms, clip.step_ms, clip.loading_ms = message.gpu_ms, message.step_ms, message.loading_ms
+                        clip.took(message)
                         return clip
                     case _:
                         await self._raise(message)
@@ -275,10 +298,6 @@ class Renderer:
                 raise RenderBroke(message.traceback)
             case _:
                 raise RenderBroke(f"the renderer said {type(message).__name__} out of turn")
-
-    def _open_spool(self, begins: ClipBegins) -> RenderedClip:
-        spool = FrameSpool(begins.width, begins.height, Fraction(*begins.fps), self.scratch, begins.channels)
-        return RenderedClip(spool, begins)
 
     async def _stop_when(self, stop: asyncio.Event, job_id: str) -> None:
         await stop.wait()

@@ -11,7 +11,7 @@ from typing import Any
 from arq.worker import Retry
 
 from inference.attempt import RENEW_SECONDS, Attempt
-from inference.finish import Finisher
+from inference.finish import Beside, Finisher
 from inference.messages import Order, Step
 from inference.meters import Meters
 from inference.renderer import (
@@ -220,13 +220,15 @@ class RenderWorker:
 
     async def _rendered(self, attempt: Attempt) -> Rendered:
         started = time.monotonic()
-        clip = await self._clip(attempt)
-        self.slot.free(ticket.get())
+        beside = Beside(self.finisher, attempt.job)
         try:
-            await attempt.step(Step(stage="encoding", step=0, total=1))
-            files, said = await self.finisher.finish(attempt.job, clip)
+            clip = await self._clip(attempt, beside)
+            self.slot.free(ticket.get())
+            with clip.spool:
+                await attempt.step(Step(stage="encoding", step=0, total=1))
+                files, said = await beside.files()
         finally:
-            clip.spool.close()
+            await beside.end()
         return Rendered(
             files=files,
             seconds=round(time.monotonic() - started, 2),
@@ -238,7 +240,7 @@ class RenderWorker:
             said=(*clip.said, *said),
         )
 
-    async def _clip(self, attempt: Attempt) -> RenderedClip:
+    async def _clip(self, attempt: Attempt, beside: Beside) -> RenderedClip:
         await attempt.step(Step(stage="loading", step=0, total=1))
         sources = await self._sources(attempt.job)
         order = Order(job_id=attempt.job.id, recipe=attempt.job.submission.recipe, sources=sources)
@@ -246,7 +248,7 @@ class RenderWorker:
         ahead = asyncio.create_task(self._fetch_ahead(attempt.job.id))
         try:
             async with asyncio.timeout(self.limits.render_seconds):
-                clip = await self.renderer.render(order, attempt.step, attempt.stop, attempt.preview)
+                clip = await self.renderer.render(order, attempt.step, attempt.stop, attempt.preview, beside.begins)
             self.failed_starts = 0
             return clip
         except TimeoutError:

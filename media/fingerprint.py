@@ -11,7 +11,8 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from media.frames import FrameSpool
+from media.frames import Footage
+from media.passes import frames_at
 
 MOMENTS = 5
 BITS = 64
@@ -28,10 +29,11 @@ def moments(count: int) -> list[int]:
     return [(2 * number + 1) * count // (2 * MOMENTS) for number in range(MOMENTS)]
 
 
-def of_spool(spool: FrameSpool) -> str | None:
+def of_footage(footage: Footage) -> str | None:
     """The fingerprint of frames that were just made; None where they show next to nothing."""
-    kind = "rgba" if spool.channels == 4 else "rgb24"
-    frames = [av.VideoFrame.from_ndarray(np.ascontiguousarray(spool[at]), format=kind) for at in moments(len(spool))]
+    kind = "rgba" if footage.channels == 4 else "rgb24"
+    seen = frames_at(footage, moments(footage.count))
+    frames = [av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=kind) for frame in seen]
     return fingerprint([grid(frame) for frame in frames])
 
 

@@ -60,7 +60,7 @@ def repacked(path: Path, to: Path) -> Path:
 def looks(frames: Sequence[Frame]) -> str | None:
     height, width, _ = frames[0].shape
     with FrameSpool.filled(frames, width, height, 12) as spool:
-        return fingerprint.of_spool(spool)
+        return fingerprint.of_footage(spool)
 
 
 def examine_here(data: bytes, trusted: Trusted) -> Examined:

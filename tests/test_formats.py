@@ -1,8 +1,6 @@
 """Every kind of file keeps what it can of colour, alpha, sound and recipe, and fits without many tries."""
 
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from media.apng import png_frames
 from media.fitting import HEADROOM, ClipTooLarge, fit
 from media.formats import FORMATS, Fitted, encode
 from media.frames import SOUND_RATE, Frame, FrameSpool, Sound
-from media.growing import GaveUp, GrowingSpool
 from media.palette import palette_of
 from media.probe import EncodedFootage, decoded_sound, probe, reencode
 
@@ -297,49 +294,3 @@ def test_a_road_that_leads_uphill_first_is_not_walked_to_its_end(tmp_path: Path,
     fit(Uphill(), tmp_path / "a", budget, plenty=False)
 
     assert 0.85 <= (tmp_path / "a").stat().st_size / (budget * HEADROOM) <= 1
-
-
-# Encoding beside the render
-
-
-def test_encoding_begins_before_the_last_frame_is_rendered(tmp_path: Path) -> None:
-    frames, taken = textured(90), threading.Event()
-    growing = GrowingSpool(WIDTH, HEIGHT, 12, len(frames), tmp_path)
-
-    def seen(done: int, _: int) -> None:
-        if done == 20:
-            taken.set()
-
-    with ThreadPoolExecutor(1) as thread:
-        encoding = thread.submit(encode, "mp4", growing, tmp_path / "beside.mp4", PLENTY, on_frame=seen)
-        for frame in frames[:30]:
-            growing.append(frame)
-        assert taken.wait(20), "no frame was encoded while the clip grew"
-        assert not encoding.done()
-        for frame in frames[30:]:
-            growing.append(frame)
-        encoding.result(timeout=30)
-    encode("mp4", growing.complete(), tmp_path / "after.mp4", PLENTY)
-    growing.spool.close()
-
-    assert (tmp_path / "beside.mp4").read_bytes() == (tmp_path / "after.mp4").read_bytes()
-
-
-def test_a_render_that_gives_up_ends_its_encode_too(tmp_path: Path) -> None:
-    growing = GrowingSpool(WIDTH, HEIGHT, 12, 50, tmp_path)
-    with ThreadPoolExecutor(1) as thread:
-        encoding = thread.submit(encode, "gif", growing, tmp_path / "a.gif", PLENTY)
-        growing.append(textured(1)[0])
-        growing.give_up()
-        with pytest.raises(GaveUp):
-            encoding.result(timeout=20)
-    growing.spool.close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_no_more_frames_are_taken_than_promised(tmp_path: Path) -> None:
-    growing = GrowingSpool(WIDTH, HEIGHT, 12, 1, tmp_path)
-    growing.append(textured(1)[0])
-    with pytest.raises(ValueError, match="promised"):
-        growing.append(textured(1)[0])
-    growing.spool.close()
