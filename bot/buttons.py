@@ -12,6 +12,7 @@ from discord.ui import DynamicItem
 from bot.about import about
 from bot.asked import asked_by
 from bot.forms import RemixForm, open_finish
+from bot.wishes import open_continue
 from jobs.queue import NotYours
 from jobs.record import Job, Rendered
 
@@ -111,6 +112,17 @@ class FinishButton(JobButton, template=rf"zt:finish:{JOB}"):
         await open_finish(bot, interaction, interaction.message)
 
 
+class ContinueButton(JobButton, template=rf"zt:continue:{JOB}"):
+    """What comes next, from the last frame on, behind the clip under which it hangs."""
+
+    action, label, emoji = "continue", "Continue…", "⏩"
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """Anyone may; the new job is theirs."""
+        assert interaction.message is not None
+        await open_continue(bot, interaction, interaction.message)
+
+
 class InfoButton(JobButton, template=rf"zt:info:{JOB}"):
     """How it was made."""
 
@@ -140,7 +152,7 @@ class DeleteButton(JobButton, template=rf"zt:delete:{JOB}"):
         await interaction.followup.send("Deleted.", ephemeral=True)
 
 
-BUTTONS = (CancelButton, AgainButton, RemixButton, FinishButton, InfoButton, DeleteButton)
+BUTTONS = (CancelButton, AgainButton, RemixButton, FinishButton, ContinueButton, InfoButton, DeleteButton)
 
 
 def lasting_view(*buttons: LastingButton) -> discord.ui.View:
@@ -162,4 +174,5 @@ def under_result(job: Job) -> discord.ui.View:
     again = AgainButton(job.id)
     if not isinstance(job.outcome, Rendered):
         return lasting_view(again)
-    return lasting_view(again, RemixButton(job.id), FinishButton(job.id), InfoButton(job.id), DeleteButton(job.id))
+    onward = (RemixButton(job.id), FinishButton(job.id), ContinueButton(job.id))
+    return lasting_view(again, *onward, InfoButton(job.id), DeleteButton(job.id))

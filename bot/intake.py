@@ -71,9 +71,7 @@ class Intake:
             Refusal: something is in the way.
         """
         leave = await self._admit(asked, steps)
-        kinds: dict[str, SourceKind] = {
-            getattr(step, field): mark.kind for step in steps for field, mark in step.attached().items()
-        }
+        kinds = _kinds(steps)
         for name, attachment in attachments.items():
             self.sources.check_declared(kinds[name], attachment)
         bringer = Bringer(asked.id, asked.requester.id)
@@ -141,3 +139,13 @@ class Intake:
             results=leave.results,
             spoiler=leave.spoiler,
         )
+
+
+def _kinds(steps: Sequence[Request]) -> dict[str, SourceKind]:
+    """What each name must be. What one step takes as a clip may be the picture of another: its last frame."""
+    kinds: dict[str, SourceKind] = {}
+    for step in steps:
+        for field, mark in step.attached().items():
+            name = getattr(step, field)
+            kinds[name] = mark.kind if kinds.get(name) != "clip" else "clip"
+    return kinds

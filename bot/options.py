@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from jobs.errors import Refusal
-from jobs.requests.base import Advanced, Attached
+from jobs.requests.base import Advanced, Attached, Request
 
 M = TypeVar("M", bound=BaseModel)
 Options = Mapping[str, Any]
@@ -36,6 +36,11 @@ def offered(*models: type[BaseModel]) -> dict[str, FieldInfo]:
 
     fields = {name: field for model in models for name, field in model.model_fields.items() if name != "system"}
     return dict(sorted(fields.items(), key=lambda item: order(*item)))
+
+
+def first_line(request: type[Request]) -> str:
+    """The first line of the class docstring: what people read under the command's name."""
+    return (request.__doc__ or request.name()).splitlines()[0]
 
 
 def attached(field: FieldInfo) -> bool:

@@ -14,7 +14,7 @@ from bot.asked import asked_in
 from bot.attachments import NoClip, NoPicture, clips_in, pictures_in
 from bot.client import Zoetrope, sentence_for
 from bot.options import attached, offered, parse
-from commands.make import too_many
+from bot.wishes import too_many
 from jobs import logs
 from jobs.errors import Note, Refusal
 from jobs.recipe import Output

@@ -11,6 +11,7 @@ from PIL import Image
 from inference.systems.base import Sources
 from jobs.requests.base import PREVIOUS
 from media.clips import decode_clip
+from media.passes import over_white
 from media.sounds import decode_sound
 
 if TYPE_CHECKING:
@@ -49,7 +50,13 @@ class Inputs:
         self._clips[PREVIOUS] = spool
 
     def _image(self, name: str) -> Image.Image:
-        """A picture from the store: a PNG that intake wrote, so upright RGB of bounded size."""
+        """A picture from the store: a PNG that intake wrote, so upright RGB of bounded size. Of a clip its last frame.
+
+        Raises:
+            Failure, Refusal: the clip is damaged.
+        """
+        if name == PREVIOUS or self.order.recipe.sources[name].kind == "clip":
+            return Image.fromarray(over_white(self._clip(name)[-1]))
         if name not in self._images:
             with Image.open(self.order.sources[name], formats=("PNG",)) as picture:
                 self._images[name] = picture.convert("RGB")

@@ -1,5 +1,6 @@
 """What is to be made, over which sources. It travels with the result, so that a clip can be made again."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,8 @@ from jobs.requests.base import PREVIOUS, Shape, Shaped, SourceKind, Sources, Wor
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Format = Literal["mp4", "gif", "both", "webp", "webm", "apng", "sticker", "emoji"]
 MOST_STEPS = 12
+FITTING: Mapping[SourceKind, tuple[str, ...]] = {"image": ("image", "clip"), "clip": ("clip",), "sound": ("sound",)}
+"""What a step may be given for what it takes: where it takes a picture, a clip stands for its last frame."""
 
 
 class Value(BaseModel):
@@ -56,7 +59,7 @@ class Recipe(Value):
             for field, mark in step.attached().items():
                 name = getattr(step, field)
                 there = self._kind_of(name, first=number == 0)
-                if there != mark.kind:
+                if there not in FITTING[mark.kind]:
                     raise ValueError(f"step {number + 1} takes a {mark.kind} as {field}, and {name!r} is {there}")
         return self
 

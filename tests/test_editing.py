@@ -385,6 +385,12 @@ def test_a_crossfade_turns_one_into_the_other_and_where_one_is_silent_it_is_sile
     assert clip.sound[30_000:36_000].std() < clip.sound[48_000:].std()
 
 
+def test_the_frame_in_which_two_clips_meet_is_shown_once() -> None:
+    clip = rendered(StitchRequest(seamless=True), spool_of(numbered(4), 4), spool_of([f + 3 for f in numbered(4)], 4))
+
+    assert colours(clip) == [0, 1, 2, 3, 4, 5, 6]
+
+
 def test_another_shape_is_fitted_in_over_a_blur_or_fills_by_cropping_or_has_clear_bars() -> None:
     first, second = spool_of(numbered(2, 64, 32)), spool_of([np.full((64, 32, 3), 90, np.uint8)] * 2)
     [*_, boxed] = rendered(StitchRequest(), first, second).frames

@@ -21,14 +21,14 @@ from jobs.errors import Refusal
 from jobs.recipe import Format, Output
 from jobs.requests import GENERATIONS, REQUESTS, Brief, Finishing, Generation, Request
 from jobs.requests.base import MAX_SEED, Advanced
-from jobs.requests.finish import STAMPS, Smoothing
+from jobs.requests.finish import STAMPS, Continuation, Smoothing
 from jobs.texts import word
 
 Json = dict[str, Any]
 TYPES = {str: 3, int: 4, bool: 5, discord.Attachment: 11, float: 10}
 """Discord's option types."""
 BY_NAME = {kind.name(): kind for kind in REQUESTS}
-MODELS: dict[str, type[BaseModel]] = {"animate": Brief, **BY_NAME}
+MODELS: dict[str, type[BaseModel]] = {"animate": Brief, "continue": Continuation, **BY_NAME}
 TREE: Any = app_commands.CommandTree(discord.Client(intents=discord.Intents.none()))
 """A client that never connects; discord.py asks its tree for what holds for all commands."""
 
@@ -60,7 +60,7 @@ async def nothing(interaction: discord.Interaction, options: Mapping[str, Any]) 
     """A handler that is never called."""
 
 
-def test_there_is_one_command_for_each_request_and_the_front_door() -> None:
+def test_there_is_one_command_for_each_request_and_those_that_choose_a_system() -> None:
     assert set(COMMANDS) == set(MODELS)
 
 
@@ -84,7 +84,7 @@ def test_a_command_fits_discords_limits(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_field_is_an_option_and_every_option_a_field(name: str) -> None:
-    extra = {"system"} if name == "animate" else set[str]()
+    extra = {"system"} if name in ("animate", "continue") else set[str]()
 
     assert set(options_of(name)) == set(fields_of(name)) | extra
 

@@ -119,21 +119,27 @@ def new_seed() -> int:
 
 
 ImageRef = Annotated[str, Attached("image")]
+"""A picture; where the name is a clip's, its last frame."""
 ClipRef = Annotated[str, Attached("clip")]
 SoundRef = Annotated[str, Attached("sound")]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
-class Brief(BaseModel):
-    """What somebody says at the front door (`/animate`, the menu, a mention), in no system's own parameters."""
+class Wish(BaseModel):
+    """What somebody says of a clip to be made, in no system's own parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: ImageRef = Field(default="image", description="the picture to animate")
     prompt: str = Field(default="", max_length=1000, description="what should happen, for systems that read words")
     motion: int = Field(default=127, ge=1, le=255, description="how much may move: 1 barely, 127 usual, 255 wild")
     seconds: float | None = Field(default=None, ge=0.5, le=10, description="how long the clip lasts")
     seed: Seed | None = Field(default=None, description="the same seed gives the same clip; empty: a new one")
+
+
+class Brief(Wish):
+    """What somebody says at the front door (`/animate`, the menu, a mention)."""
+
+    image: ImageRef = Field(default="image", description="the picture to animate")
 
 
 class Request(BaseModel):

@@ -4,12 +4,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.requests.base import PREVIOUS, Finishing
+from jobs.requests.base import PREVIOUS, Brief, ClipRef, Finishing, Generation, Request, Wish
 from jobs.requests.deflicker import DeflickerRequest
 from jobs.requests.emoji import EmojiRequest
 from jobs.requests.loop import LoopRequest
 from jobs.requests.smooth import SmoothRequest
 from jobs.requests.sticker import StickerRequest
+from jobs.requests.stitch import StitchRequest
 from jobs.requests.upscale import UpscaleRequest
 
 OFF = "off"
@@ -55,6 +56,22 @@ class Finish(Smoothing):
         before = [] if self.deflicker == OFF else [DeflickerRequest(clip=PREVIOUS, strength=self.deflicker)]
         after = [] if self.upscale == OFF else [UpscaleRequest(clip=PREVIOUS, factor=self.upscale)]
         return [*before, *super().steps(), *after]
+
+
+class Continuation(Wish):
+    """A clip that goes on: the next one begins with its last frame, and follows it."""
+
+    clip: ClipRef = Field(default="clip", description="the video or GIF that goes on")
+
+    @property
+    def brief(self) -> Brief:
+        """What to make of the clip's last frame."""
+        return Brief(image=self.clip, **{name: getattr(self, name) for name in Wish.model_fields})
+
+    def steps(self, generation: Generation) -> list[Request]:
+        """The generation, by this one's brief, and what puts it behind the clip."""
+        behind = StitchRequest(clip=self.clip, second=PREVIOUS, seamless=True, framing="crop")
+        return [generation, behind]
 
 
 def prepared_for(format_: str, steps: list[Any]) -> list[Any]:

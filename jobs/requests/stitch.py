@@ -25,6 +25,9 @@ class StitchRequest(Finishing):
     system: Literal["stitch"] = "stitch"
     second: ClipRef = Field(default="second", description="the clip that comes after it")
     crossfade: float = Field(default=0.0, ge=0, le=5, description="seconds in which one turns into the other; 0: a cut")
+    seamless: bool = Field(
+        default=False, description="the second begins with the frame that the first ends with: show it once"
+    )
     framing: Literal["letterbox", "crop"] = Field(
         default="letterbox", description="where the second has another shape: fit it in, or fill by cropping"
     )
@@ -41,7 +44,7 @@ class StitchRequest(Finishing):
         """
         rate = self.rate(sources)
         first, second = (frames_at(sources[name], rate) for name in (self.clip, self.second))
-        overlap = round(self.crossfade * rate)
+        overlap = max(round(self.crossfade * rate), int(self.seamless))
         if overlap > min(first, second):
             raise StitchFade(most=int(100 * min(first, second) / rate) / 100)
         return first, second, overlap

@@ -44,7 +44,7 @@ async def test_the_clip_answers_the_status_message_and_pings_the_requester_alone
 
     assert clip.reference is room.status()
     assert clip.pinged == [room.person]
-    assert [button["label"] for button in clip.buttons] == ["Again", "Remix…", "Finish…", "Info", "Delete"]
+    assert [button["label"] for button in clip.buttons] == ["Again", "Remix…", "Finish…", "Continue…", "Info", "Delete"]
 
 
 async def test_cancelling_while_rendering_stops_the_render_and_says_so(room: Room) -> None:

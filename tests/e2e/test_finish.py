@@ -1,7 +1,9 @@
 """From a picture to a smooth, looping sticker: chains, the form, and what travels with the files."""
 
 import io
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -166,3 +168,30 @@ async def test_a_preset_is_kept_shared_and_used_by_another(room: Room) -> None:
     assert recipe.title == "parallax → smooth"
     assert "barrel" in (await room.slash("preset list", other)).text
     assert "deleted" in (await room.slash("preset delete", name="barrel")).text
+
+
+async def test_a_clip_goes_on_from_its_last_frame_by_command_and_by_its_button(room: Room) -> None:
+    await room.slash("parallax", image=room.picture(), seconds=0.5, fps=8, move="zoom in", loop=False, format="gif")
+    [clip] = await room.clips(1)
+    asked = await (await room.server.press(clip, room.person, "Continue…")).answered(20)
+    assert asked.modal is not None
+    form = {"system": "parallax", "seconds": "1", "format": "gif"}
+    await (await room.server.submit_modal(asked, room.person, form)).answered(30)
+    longer = (await room.clips(2, 90))[-1]
+    _, outcome, recipe = await made(room, longer)
+    [file] = outcome.files
+
+    assert [step.name() for step in recipe.steps] == ["parallax", "stitch"]
+    assert recipe.sources["clip"].kind == "clip"
+    assert file.num_frames / file.fps == pytest.approx(0.5 + 1, abs=0.15)
+    shown = [np.frombuffer(frame, np.uint8).astype(int) for frame in await frames(room, file.digest)]
+    jumps = [float(np.abs(after - before).mean()) for before, after in pairwise(shown)]
+    assert max(jumps[9:]) < max(jumps[:9]), "where the two meet less changes than where the first one moves"
+
+    again = room.server.upload("longer.gif", longer.attachments[0].data)
+    await room.slash("continue", clip=again, seconds=0.5, system="parallax")
+    longest = (await room.clips(3, 90))[-1]
+    _, outcome, recipe = await made(room, longest)
+    assert recipe.steps[0].seed is not None  # type: ignore[union-attr]
+    assert outcome.files[0].num_frames > file.num_frames
+    await the_same_again(room, longest)
