@@ -22,7 +22,7 @@ def about(job: Job) -> str:
     lines = [_head(job), *_steps(job.submission.recipe), *_sources(job.submission.recipe)]
     if isinstance(job.outcome, Rendered):
         lines += _outcome(job, job.outcome)
-    return _fitting([*lines, f"-# `/show id:{job.id}`"])
+    return fitting([*lines, f"-# `/show id:{job.id}`"])
 
 
 def _head(job: Job) -> str:
@@ -74,6 +74,7 @@ def _of_file(file: ResultFile) -> str:
     return f"`{file.name}`: {size}, {file.size_bytes / 2**20:.2f} MiB{likeness}, SHA-256 `{file.digest[:DIGITS]}…`"
 
 
-def _fitting(lines: list[str]) -> str:
+def fitting(lines: list[str]) -> str:
+    """As much of them as goes into a message."""
     text = "\n".join(lines)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -127,7 +127,7 @@ class Zoetrope(AutoShardedBot):
         self.downloads = Downloads(settings.cdn, most_bytes=limits.picture_bytes, most_seconds=limits.download_seconds)
         self.rulebook = Rulebook(redis)
         find = functools.partial(find_room, self)
-        self.gate = Gate(self.rulebook, terms, self.workers, find, limits.wait_for_worker_minutes)
+        self.gate = Gate(self.rulebook, terms, self.workers, find, limits)
         self.costs = Costs(redis)
         self.intake = Intake(queue, store, self.gate, self.costs, self.downloads, limits)
         self.strays = Strays(queue, self.workers, limits.wait_for_worker_minutes)

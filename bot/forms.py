@@ -20,6 +20,7 @@ from jobs.recipe import Format, Output, Recipe
 from jobs.requests import Finishing, Request
 from jobs.requests.convert import ConvertRequest
 from jobs.requests.finish import Finish, onto, prepared_for
+from media.formats import FORMATS
 
 if TYPE_CHECKING:
     from bot.client import Zoetrope
@@ -94,7 +95,8 @@ async def start_finishing(
 
 
 def _converted(clip: discord.Attachment, output: Output) -> Finishing:
-    if clip.filename.lower().endswith(f".{output.format}"):
+    same = FORMATS.get(output.format)
+    if same and clip.filename.lower().endswith(same.suffix):
         raise NothingToFinish()
     return ConvertRequest(clip="clip")
 

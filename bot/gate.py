@@ -20,7 +20,9 @@ from jobs.policy import (
 from jobs.recipe import Output, Recipe
 from jobs.record import Channel, Person, Submission
 from jobs.requests import REQUESTS, Generation, Request
+from jobs.requests.base import Shape
 from jobs.rulebook import Rulebook
+from jobs.settings import LimitSettings
 from jobs.terms import Terms
 from jobs.workers import Workers, best_system, kinds_of
 
@@ -85,6 +87,12 @@ class ClipTooMuch(Refusal):
     code = "clip_too_much"
 
 
+class ClipTooHeavy(Refusal):
+    """Raw frames that no worker here has the disk for."""
+
+    code = "clip_too_heavy"
+
+
 @dataclass(frozen=True)
 class Asked:
     """Who asked, where, and under which id; the same for an interaction and for a message."""
@@ -122,6 +130,7 @@ class Leave:
     results: Channel | None
     spoiler: bool
     said: tuple[Note, ...]
+    raw_gigabytes: float
 
     def output(self, output: Output) -> Output:
         """As chosen, or in the format that is usual here."""
@@ -133,13 +142,14 @@ class Leave:
         """Hold the clip after each step against the limits.
 
         Raises:
-            ClipTooLong, FrameTooLarge, ClipTooMuch: naming the limit.
+            ClipTooLong, FrameTooLarge, ClipTooMuch, ClipTooHeavy: naming the limit.
             Refusal: a step does not fit the clip that it would get.
         """
         for shape in recipe.shapes():
-            self._check_shape(shape.seconds, shape.megapixels)
+            self._check_shape(shape)
 
-    def _check_shape(self, seconds: float, megapixels: float) -> None:
+    def _check_shape(self, shape: Shape) -> None:
+        seconds, megapixels = shape.seconds, shape.megapixels
         if self.rules.seconds and seconds > self.rules.seconds:
             raise ClipTooLong(seconds=round(seconds, 2), most=self.rules.seconds)
         if self.rules.megapixels and megapixels > self.rules.megapixels:
@@ -148,6 +158,11 @@ class Leave:
         if most and seconds * megapixels > most:
             fits = math.floor(10 * most / megapixels) / 10
             raise ClipTooMuch(asked=seconds * megapixels, most=most, megapixels=megapixels, seconds=fits)
+        if shape.raw_bytes > self.raw_gigabytes * 1e9:
+            raise ClipTooHeavy(
+                width=shape.width, height=shape.height, frames=shape.num_frames,
+                gigabytes=shape.raw_bytes / 1e9, most=self.raw_gigabytes,
+            )  # fmt: skip
 
 
 class Gate:
@@ -159,13 +174,14 @@ class Gate:
         table: TermsSettings,
         workers: Workers,
         find_room: FindRoom,
-        wait_for_worker_minutes: float,
+        limits: LimitSettings,
     ) -> None:
         self.rulebook = rulebook
         self.table = table
         self.workers = workers
         self.find_room = find_room
-        self.wait_minutes = wait_for_worker_minutes
+        self.wait_minutes = limits.wait_for_worker_minutes
+        self.raw_gigabytes = limits.raw_gigabytes
 
     async def rules(self, place: Place) -> Rules:
         """What holds in this place, all settings together."""
@@ -209,7 +225,7 @@ class Gate:
             waits = waits or await self._check_workers(step)
         results, open_to_all, said = self._results(asked, rules)
         hidden = open_to_all and _hidden(rules, steps)
-        return Leave(rules, self._terms(asked, rules), results, hidden, (*said, *waits))
+        return Leave(rules, self._terms(asked, rules), results, hidden, (*said, *waits), self.raw_gigabytes)
 
     async def check_open(self, submission: Submission) -> None:
         """Whether what was prepared some minutes ago may still go into the line.

@@ -15,7 +15,7 @@ from jobs.queue import JobQueue, TooManyJobs
 from jobs.recipe import Output, Recipe
 from jobs.record import Job, Submission
 from jobs.requests import GENERATIONS, Brief, Generation, Request
-from jobs.requests.base import SourceKind
+from jobs.requests.base import source_kinds
 from jobs.retention import Retention
 from jobs.settings import LimitSettings
 from media.store import MediaStore
@@ -71,7 +71,7 @@ class Intake:
             Refusal: something is in the way.
         """
         leave = await self._admit(asked, steps)
-        kinds = _kinds(steps)
+        kinds = source_kinds(steps)
         for name, attachment in attachments.items():
             self.sources.check_declared(kinds[name], attachment)
         bringer = Bringer(asked.id, asked.requester.id)
@@ -139,13 +139,3 @@ class Intake:
             results=leave.results,
             spoiler=leave.spoiler,
         )
-
-
-def _kinds(steps: Sequence[Request]) -> dict[str, SourceKind]:
-    """What each name must be. What one step takes as a clip may be the picture of another: its last frame."""
-    kinds: dict[str, SourceKind] = {}
-    for step in steps:
-        for field, mark in step.attached().items():
-            name = getattr(step, field)
-            kinds[name] = mark.kind if kinds.get(name) != "clip" else "clip"
-    return kinds

@@ -1,7 +1,7 @@
 """**Who made this?** What a posted file gives away, weighed against what is remembered here."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -120,17 +120,22 @@ class Asker:
         look: Callable[[bytes, Trusted], Examined] = examine,
         at_once: int = 2,
     ) -> None:
-        """`trusted` are our own certificates; at most `at_once` files are examined at the same time."""
+        """`trusted` are our own certificates; at most `at_once` files are in memory at the same time."""
         self.redis = redis
         self.trusted = trusted
         self._look = look
         self._turns = asyncio.Semaphore(at_once)
 
-    async def ask(self, data: bytes) -> Answer:
-        """Whose this file is; takes about a second."""
+    async def ask(self, fetch: Callable[[], Awaitable[bytes]]) -> Answer:
+        """Whose the file is that `fetch` brings when its turn has come; takes about a second.
+
+        Raises:
+            Refusal: it cannot be fetched.
+        """
         async with self._turns:
+            data = await fetch()
             seen = await asyncio.to_thread(self._look, data, self.trusted)
-        return judge(seen, await self._known(data, seen))
+            return judge(seen, await self._known(data, seen))
 
     async def _known(self, data: bytes, seen: Examined) -> Known:
         claimed = job_of(seen.mark)

@@ -40,9 +40,13 @@ class Clips(Cog):
         clips = clips_in(message)
         if not clips:
             raise NoClip()
-        data = io.BytesIO()
-        await self.bot.downloads.fetch_to(clips[0].url, data, self.bot.limits.clip_bytes)
-        answer = await self.bot.asker.ask(data.getvalue())
+
+        async def fetch() -> bytes:
+            data = io.BytesIO()
+            await self.bot.downloads.fetch_to(clips[0].url, data, self.bot.limits.clip_bytes)
+            return data.getvalue()
+
+        answer = await self.bot.asker.ask(fetch)
         known = f"\n-# `/show id:{answer.job_id}`" if answer.job_id else ""
         await interaction.followup.send(f"{say(answer.note.code, answer.note.facts)}{known}", ephemeral=True)
 

@@ -7,6 +7,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Group
 from discord.ext.commands import Cog
 
+from bot.about import fitting
 from bot.asked import asked_by
 from bot.buttons import moderates
 from bot.client import Zoetrope
@@ -73,7 +74,7 @@ class PresetCog(Cog, name="Presets"):
     @preset.command(name="use", description="Make a clip with a preset of yours or of this server.")
     @app_commands.describe(
         name="which one", image="the picture, where it takes one", clip="the video or GIF, where it takes one",
-        sound="the sound, where it takes one",
+        sound="the sound, where it takes one", second="the clip that comes second, where it takes two",
     )  # fmt: skip
     async def use(
         self,
@@ -82,16 +83,21 @@ class PresetCog(Cog, name="Presets"):
         image: discord.Attachment | None = None,
         clip: discord.Attachment | None = None,
         sound: discord.Attachment | None = None,
+        second: discord.Attachment | None = None,
     ) -> None:
         """New seeds, and what was attached in the places of the old sources."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         preset = await self._find(interaction, name)
-        given = {"image": image, "clip": clip, "sound": sound}
+        given = {
+            "image": [("a picture", image)],
+            "clip": [("a clip", clip), ("a second clip", second)],
+            "sound": [("a sound", sound)],
+        }
         files: dict[str, discord.Attachment] = {}
         for source, kind in preset.wanted.items():
-            attachment = given[kind]
+            what, attachment = given[kind].pop(0) if given[kind] else ("more than this command can take", None)
             if attachment is None:
-                raise WantsSource(name=preset.name, what={"image": "a picture", "clip": "a clip"}.get(kind, "a sound"))
+                raise WantsSource(name=preset.name, what=what)
             files[source] = attachment
         steps = [step.again() for step in preset.steps]
         prepared = await self.bot.intake.prepare(await asked_by(self.bot, interaction), steps, files, preset.output)
@@ -104,7 +110,7 @@ class PresetCog(Cog, name="Presets"):
         lines = [f"- **{each.name}**: {each.title}" for each in await self.presets.all(mine(interaction))]
         shared = await self.presets.all(ours(interaction)) if interaction.guild_id else []
         lines += [say("preset_of_server", {"name": each.name, "title": each.title}) for each in shared]
-        await interaction.followup.send("\n".join(lines) or say("no_presets"))
+        await interaction.followup.send(fitting(lines) or say("no_presets"))
 
     @preset.command(name="share", description="Give a preset of yours to everybody in this server.")
     @app_commands.describe(name="which one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -43,10 +44,11 @@ class Inputs:
             sounds={name: self._sound(name) for name, kind in named.items() if kind == "sound"},
         )
 
-    def passes(self, spool: FrameSpool) -> None:
-        """This is the clip that the next step may take as `PREVIOUS`."""
-        if before := self._clips.pop(PREVIOUS, None):
-            before.close()
+    def passes(self, spool: FrameSpool, later: Sequence[Request]) -> None:
+        """This is the clip that the next step may take as `PREVIOUS`. What no later step names gives its space back."""
+        named = {getattr(request, field) for request in later for field in request.attached()}
+        for name in self._clips.keys() - (named - {PREVIOUS}):
+            self._clips.pop(name).close()
         self._clips[PREVIOUS] = spool
 
     def _image(self, name: str) -> Image.Image:

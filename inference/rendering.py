@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,8 +173,9 @@ class Render:
         self.renderer.previews.begin()
         *before, last = self.order.recipe.steps
         with self.sources:
-            for request in before:
-                self._try_hard(request, self._keep)
+            for number, request in enumerate(before, 1):
+                later = self.order.recipe.steps[number:]
+                self._try_hard(request, lambda clip, later=later: self._keep(clip, later))
                 self.watch.lap()
             self._try_hard(last, self._send)
             self.watch.lap()
@@ -218,7 +219,7 @@ class Render:
             )
         )
 
-    def _keep(self, clip: Clip) -> None:
+    def _keep(self, clip: Clip, later: Sequence[Request]) -> None:
         """Every frame, for the next step."""
         spool = FrameSpool(clip.width, clip.height, clip.fps, self.renderer.setup.scratch, clip.channels)
         try:
@@ -229,7 +230,7 @@ class Render:
             spool.close()
             raise
         spool.sound = clip.sound
-        self.sources.passes(spool)
+        self.sources.passes(spool, later)
         self.said, self.facts = (*self.said, *clip.notes), {**self.facts, **clip.facts}
         self.weights = (*self.weights, *clip.weights)
 

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from jobs.errors import Refusal
 from jobs.recipe import MOST_STEPS, Output, Recipe, Value
 from jobs.requests import AnyRequest
-from jobs.requests.base import PREVIOUS, SourceKind
+from jobs.requests.base import SourceKind, source_kinds
 
 MOST = 25
 """As many as Discord shows choices for."""
@@ -69,12 +69,7 @@ class Preset(Value):
     @property
     def wanted(self) -> dict[str, SourceKind]:
         """The sources that its steps name, by name."""
-        return {
-            getattr(step, field): mark.kind
-            for step in self.steps
-            for field, mark in step.attached().items()
-            if getattr(step, field) != PREVIOUS
-        }
+        return source_kinds(self.steps)
 
 
 class Presets:
@@ -84,16 +79,21 @@ class Presets:
         self._redis = cast(Any, redis)
 
     async def save(self, owner: str, preset: Preset) -> None:
-        """Keep it, instead of another of the same name.
+        """Keep it, instead of another of the same name: `Foo` is `foo`.
 
         Raises:
             TooManyPresets: there are `MOST` others.
         """
         key = _key(owner)
-        names = [name.decode() for name in await self._redis.hkeys(key)]
-        if len(names) >= MOST and preset.name not in names:
+        names = {name.decode() for name in await self._redis.hkeys(key)}
+        same = {name for name in names if name.lower() == preset.name.lower()}
+        if len(names - same) >= MOST:
             raise TooManyPresets(most=MOST)
-        await self._redis.hset(key, preset.name, preset.model_dump_json())
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for name in same - {preset.name}:
+                pipeline.hdel(key, name)
+            pipeline.hset(key, preset.name, preset.model_dump_json())
+            await pipeline.execute()
         await self._redis.expire(key, KEEP_SECONDS)
 
     async def get(self, name: str, *owners: str) -> Preset:

@@ -227,6 +227,9 @@ class LimitSettings(Table, header="limits"):
     clip_seconds: float = Field(default=60.0, gt=0, le=600, description="longest video or sound that is read")
     clip_frames: int = Field(default=1800, ge=2, le=20_000, description="most frames of a video that is read")
     clip_side: int = Field(default=1280, ge=128, le=4096, description="larger videos are scaled down to this side")
+    raw_gigabytes: float = Field(
+        default=24.0, gt=0, description="disk that a clip may take as raw frames after any step of a job, in GB"
+    )
     download_seconds: float = Field(default=20.0, gt=0, description="a download that takes longer is given up")
     pictures_per_message: int = Field(default=4, ge=1, le=10, description="jobs that one mention may start")
     wait_for_worker_minutes: float = Field(

@@ -5,14 +5,15 @@ known as dHash). Likeness is no proof: two clips of one picture are alike.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from media.frames import Footage
-from media.passes import frames_at
+from media.frames import Footage, Frame
+from media.passes import frames_at, over_white
 
 MOMENTS = 5
 BITS = 64
@@ -31,10 +32,8 @@ def moments(count: int) -> list[int]:
 
 def of_footage(footage: Footage) -> str | None:
     """The fingerprint of frames that were just made; None where they show next to nothing."""
-    kind = "rgba" if footage.channels == 4 else "rgb24"
     seen = frames_at(footage, moments(footage.count))
-    frames = [av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=kind) for frame in seen]
-    return fingerprint([grid(frame) for frame in frames])
+    return fingerprint([grid(_opaque(frame)) for frame in seen])
 
 
 def of_grids(grids: Sequence[NDArray[np.float32]]) -> str | None:
@@ -43,11 +42,17 @@ def of_grids(grids: Sequence[NDArray[np.float32]]) -> str | None:
 
 
 def grid(frame: av.VideoFrame, converter: VideoReformatter | None = None) -> NDArray[np.float32]:
-    """A frame's brightness on the grid, float32 `[8, 9]`, 0 to 255."""
+    """A frame's brightness on the grid, float32 `[8, 9]`, 0 to 255. What it lets through shows white, as in an MP4."""
+    if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
+        frame = _opaque(cast(Frame, frame.to_ndarray(format="rgba")))
     small = (converter or VideoReformatter()).reformat(
         frame, 9 * CELL, 8 * CELL, "gray", interpolation=Interpolation.AREA
     )
     return small.to_ndarray().astype(np.float32).reshape(8, CELL, 9, CELL).mean((1, 3))
+
+
+def _opaque(frame: Frame) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(over_white(frame)), format="rgb24")
 
 
 def fingerprint(grids: Sequence[NDArray[np.float32]]) -> str | None:

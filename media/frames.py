@@ -1,5 +1,6 @@
 """Frames kept once and read often: an encoder that must fit a budget goes over them several times."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from jobs.errors import Failure
 
 Frame = NDArray[np.uint8]
 """One frame: RGB `[H, W, 3]`, or with straight alpha RGBA `[H, W, 4]`."""
@@ -34,6 +37,12 @@ class Footage(Protocol):
     @property
     def sound(self) -> Sound | None: ...  # noqa: D102
     def __iter__(self) -> Iterator[Frame]: ...
+
+
+class DiskFull(Failure):
+    """No space is left for raw frames."""
+
+    code = "disk_full"
 
 
 class FrameSpool:
@@ -77,13 +86,19 @@ class FrameSpool:
         """Keep one more frame, uint8 `[H, W, channels]`.
 
         Raises:
+            DiskFull: there is no space left for it.
             ValueError: it is of another size or type than the spool's.
         """
         if frame.shape != (self.height, self.width, self.channels) or frame.dtype != np.uint8:
             raise ValueError(f"{frame.dtype} {frame.shape} is no frame of {self.width} × {self.height}")
-        self._file.seek(self.count * frame.nbytes)
-        self._file.write(np.ascontiguousarray(frame).data)
-        self._file.flush()
+        try:
+            self._file.seek(self.count * frame.nbytes)
+            self._file.write(np.ascontiguousarray(frame).data)
+            self._file.flush()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull() from error
         self.count += 1
 
     def __len__(self) -> int:

@@ -96,7 +96,8 @@ def encode_mp4(
         ClipTooLarge: it does not fit at any quality.
     """
     part = path.with_name(f"{path.name}.part")
-    limit = int(budget_bytes * HEADROOM)
+    limit, had_alpha = int(budget_bytes * HEADROOM), footage.channels == 4
+    footage = Opaque(footage) if had_alpha else footage
     sound_kbps = best_sound_kbps(footage, limit)
     try:
         with TemporaryDirectory(prefix="zoetrope-stats-") as folder:
@@ -108,7 +109,7 @@ def encode_mp4(
     finally:
         part.unlink(missing_ok=True)
     width, height = _size(footage, fitted.plan)
-    notes = _notes(footage, fitted, width, height)
+    notes = ((Note("alpha_over_white"),) if had_alpha else ()) + _notes(footage, fitted, width, height)
     alike = likeness(footage, list(range(footage.count)), partial(_decoded, path))
     weight = path.stat().st_size
     return Encoded(path, weight, width, height, footage.count, footage.fps, fitted.passes, notes, alike)
@@ -122,6 +123,21 @@ def best_sound_kbps(footage: Footage, limit_bytes: int) -> int | None:
     seconds = len(sound) / SOUND_RATE
     fits = (rate for rate in SOUND_RATES if rate * 125 * seconds <= limit_bytes * (1 - PICTURE_SHARE))
     return next(fits, None)
+
+
+class Opaque:
+    """Footage over white: what a format without alpha shows of it."""
+
+    channels = 3
+
+    def __init__(self, footage: Footage) -> None:
+        self._footage = footage
+        self.width, self.height, self.count = footage.width, footage.height, footage.count
+        self.fps, self.sound = footage.fps, footage.sound
+
+    def __iter__(self) -> Iterator[Frame]:
+        """All frames, `[H, W, 3]`."""
+        return (over_white(frame) for frame in self._footage)
 
 
 @dataclass(frozen=True)
@@ -314,7 +330,7 @@ def _yuv(footage: Footage, width: int, height: int) -> Iterator[av.VideoFrame]:
     converter = VideoReformatter()
     for number, frame in enumerate(footage):
         converted = converter.reformat(
-            av.VideoFrame.from_ndarray(_even(over_white(frame)), format="rgb24"),
+            av.VideoFrame.from_ndarray(_even(frame), format="rgb24"),
             width,
             height,
             "yuv420p",
@@ -349,7 +365,7 @@ def _decoded(path: Path, step: int) -> Iterator[Frame]:
 
 
 def _notes(footage: Footage, fitted: _Fitted, width: int, height: int) -> tuple[Note, ...]:
-    notes = [Note("alpha_over_white")] if footage.channels == 4 else []
+    notes: list[Note] = []
     if fitted.plan.scale < 1:
         was = {"from_width": footage.width, "from_height": footage.height}
         notes.append(Note("made_smaller", {"width": width, "height": height, **was}))

@@ -11,6 +11,7 @@ import pytest_asyncio
 from bot.gate import (
     Asked,
     CannotPostHere,
+    ClipTooHeavy,
     ClipTooLong,
     ClipTooMuch,
     Draining,
@@ -32,7 +33,9 @@ from jobs.recipe import Output, Recipe, Source
 from jobs.record import Channel, Person
 from jobs.requests.parallax import ParallaxRequest
 from jobs.requests.svd import SvdRequest
+from jobs.requests.upscale import UpscaleRequest
 from jobs.rulebook import Editor, Rulebook, share_name
+from jobs.settings import LimitSettings
 from jobs.texts import say, word
 from jobs.workers import Advert, Workers
 from tests.queued import empty_queue, submission
@@ -76,7 +79,7 @@ def no_room(*_: str) -> Room | None:
 
 
 def gate(queue: JobQueue, *, wait: float = 30, rooms: Callable[[str, str], Room | None] = no_room) -> Gate:
-    return Gate(Rulebook(queue.redis), TERMS, Workers(queue.redis), rooms, wait)
+    return Gate(Rulebook(queue.redis), TERMS, Workers(queue.redis), rooms, LimitSettings(wait_for_worker_minutes=wait))
 
 
 def asked(
@@ -287,6 +290,17 @@ async def test_a_frame_may_have_as_many_pixels_as_the_limit(queue: JobQueue) -> 
         leave.check_clip(recipe(ParallaxRequest(size=1080), Source(digest="0" * 64, width=1920, height=1080)))
 
     assert word(refusal.value).startswith("Each frame would have 2.07 megapixels")
+
+
+async def test_frames_that_no_disk_holds_are_refused_before_they_are_made(queue: JobQueue) -> None:
+    leave = await gate(queue).admit(asked(), ParallaxRequest())
+    large = Source(digest="0" * 64, kind="clip", width=1024, height=576, num_frames=1800, fps=30)
+    steps = (UpscaleRequest(factor="x4"),)
+    with pytest.raises(ClipTooHeavy) as refusal:
+        leave.check_clip(Recipe(sources={"clip": large}, steps=steps))
+
+    assert "1800 frames of 4096 × 2304, 51 GB" in word(refusal.value)
+    leave.check_clip(Recipe(sources={"clip": large.model_copy(update={"num_frames": 700})}, steps=steps))
 
 
 async def test_seconds_and_megapixels_together_have_their_own_limit_and_what_is_said_would_do(queue: JobQueue) -> None:

@@ -4,10 +4,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from pydantic import ValidationError
 
 from console.redis_server import embedded_redis
 from jobs.presets import MOST, BadPresetName, NoSuchPreset, Preset, Presets, TooManyPresets
 from jobs.queue import JobQueue
+from jobs.recipe import Recipe, Source
+from jobs.requests.finish import Continuation
+from jobs.requests.parallax import ParallaxRequest
+from jobs.requests.stitch import StitchRequest
 from tests.queued import empty_queue, submission
 
 RECIPE = submission("1").recipe
@@ -34,6 +39,24 @@ async def test_ones_own_goes_before_the_servers_of_the_same_name(queue: JobQueue
     assert await presets.get("slow pan", "person:7", "guild:5") == mine
     assert (await presets.get(" slow pan ", "person:8", "guild:5")).name == "slow PAN"
     assert mine.wanted == {"image": "image"}
+
+
+async def test_names_that_differ_by_case_alone_are_one(queue: JobQueue) -> None:
+    presets = Presets(queue.redis)
+    await presets.save("guild:5", Preset.of("foo", RECIPE))
+    newer = Preset.of("Foo", RECIPE.again())
+    await presets.save("guild:5", newer)
+
+    assert await presets.all("guild:5") == [newer]
+
+
+def test_a_clip_that_is_a_picture_to_one_step_is_asked_for_as_a_clip() -> None:
+    steps = Continuation().steps(ParallaxRequest(image="clip"))
+    clip = Source(digest="0" * 64, kind="clip", width=64, height=48, num_frames=8)
+
+    assert Preset.of("on", Recipe(sources={"clip": clip}, steps=tuple(steps))).wanted == {"clip": "clip"}
+    with pytest.raises(ValidationError, match="takes a clip as second, and 'image' is image"):
+        Recipe(sources={**RECIPE.sources, "clip": clip}, steps=(StitchRequest(second="image"),))
 
 
 async def test_there_are_no_more_than_discord_can_show(queue: JobQueue) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from jobs.texts import say
 from media.fitting import HEADROOM, ClipTooLarge, Encoded
-from media.frames import Frame, FrameSpool
+from media.frames import DiskFull, Frame, FrameSpool
 from media.gif import encode_gif
 from media.passes import Meter
 from media.probe import probe, reencode, rgb
@@ -73,6 +73,14 @@ def test_a_spool_is_read_as_often_as_one_likes(film: Callable[..., FrameSpool]) 
     for _ in range(2):
         assert all(np.array_equal(kept, frame) for kept, frame in zip(spool, frames, strict=True))
     assert np.array_equal(spool[-1], frames[-1])
+
+
+def test_a_full_disk_is_a_failure_in_words(tmp_path: Path) -> None:
+    spool = FrameSpool(64, 48, 12, tmp_path)
+    with Path("/dev/full").open("r+b", buffering=0) as full, pytest.raises(DiskFull) as failure:
+        spool._file = full  # noqa: SLF001 - Linux' own full disk
+        spool.append(flat((0, 0, 0)))
+    assert "no room left" in say(failure.value.code, {})
 
 
 def test_two_readers_do_not_disturb_each_other(film: Callable[..., FrameSpool]) -> None:

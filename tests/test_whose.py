@@ -1,7 +1,7 @@
 """**Who made this?** answers rightly in its four cases, and says where it cannot."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,15 @@ async def redis(url: str) -> AsyncIterator[ArqRedis]:
     await redis.aclose()
 
 
+def brings(data: bytes) -> Callable[[], Awaitable[bytes]]:
+    """A download of so many bytes."""
+
+    async def fetch() -> bytes:
+        return data
+
+    return fetch
+
+
 async def remembered(redis: ArqRedis, path: Path, seed: int = 1) -> None:
     data = content(path)
     await proofs.remember(redis, JOB, Traces(digest_of(data), essence(data), looks(pictures(seed))), 60)
@@ -60,18 +69,18 @@ async def remembered(redis: ArqRedis, path: Path, seed: int = 1) -> None:
 
 async def test_ours_intact(redis: ArqRedis, signed: Path, plain: Path, trusted: Trusted) -> None:
     asker = Asker(redis, trusted)  # the one test that goes the whole way
-    assert await asker.ask(content(signed)) == Answer(Whose.OURS, By.CREDENTIAL, JOB)  # nothing remembered
+    assert await asker.ask(brings(content(signed))) == Answer(Whose.OURS, By.CREDENTIAL, JOB)  # nothing remembered
     await remembered(redis, plain)
-    assert await asker.ask(content(plain)) == Answer(Whose.OURS, By.DIGEST, JOB)  # nothing signed
+    assert await asker.ask(brings(content(plain))) == Answer(Whose.OURS, By.DIGEST, JOB)  # nothing signed
 
 
 async def test_ours_stripped(redis: ArqRedis, signed: Path, trusted: Trusted, tmp_path: Path) -> None:
     await remembered(redis, signed)
     asker, stripped = Asker(redis, trusted, examine_here), repacked(signed, tmp_path / "stripped.mp4")
     assert read_mark(content(stripped)) is None
-    assert await asker.ask(content(stripped)) == Answer(Whose.STRIPPED, By.ESSENCE, JOB)
+    assert await asker.ask(brings(content(stripped))) == Answer(Whose.STRIPPED, By.ESSENCE, JOB)
     phone = write(tmp_path / "phone.mp4", pictures(1), size=(160, 96), crf=34)
-    assert await asker.ask(content(phone)) == Answer(Whose.STRIPPED, By.LOOKS, JOB)
+    assert await asker.ask(brings(content(phone))) == Answer(Whose.STRIPPED, By.LOOKS, JOB)
 
 
 async def test_ours_altered(redis: ArqRedis, signed: Path, trusted: Trusted, tmp_path: Path) -> None:
@@ -79,28 +88,28 @@ async def test_ours_altered(redis: ArqRedis, signed: Path, trusted: Trusted, tmp
     changed = bytearray(content(signed))
     changed[-100] ^= 1
     asker = Asker(redis, trusted, examine_here)
-    assert await asker.ask(bytes(changed)) == Answer(Whose.ALTERED, By.CREDENTIAL, JOB)
+    assert await asker.ask(brings(bytes(changed))) == Answer(Whose.ALTERED, By.CREDENTIAL, JOB)
     painted = [255 - frame for frame in pictures(1)]
     relabelled = write(tmp_path / "relabelled.mp4", painted, comment=mark_text(RECIPE, JOB))
-    assert await asker.ask(content(relabelled)) == Answer(Whose.ALTERED, By.MARK, JOB)
+    assert await asker.ask(brings(content(relabelled))) == Answer(Whose.ALTERED, By.MARK, JOB)
 
 
 async def test_not_ours(redis: ArqRedis, signed: Path, trusted: Trusted, folder: Path, tmp_path: Path) -> None:
     await remembered(redis, signed)
     asker, foreign = Asker(redis, trusted, examine_here), write(tmp_path / "foreign.mp4", pictures(9))
-    assert (await asker.ask(content(foreign))).whose is Whose.NOT_OURS
+    assert (await asker.ask(brings(content(foreign)))).whose is Whose.NOT_OURS
     elsewhere = Made("77", "clip.mp4", RECIPE)
     assert sealer_of(configured(folder, "Bob")).seal(foreign, elsewhere)
-    answer = await asker.ask(content(foreign))
+    answer = await asker.ask(brings(content(foreign)))
     assert (answer.whose, answer.job_id, answer.signer) == (Whose.NOT_OURS, None, "Bob Content Credentials")
-    assert await asker.ask(b"no clip at all") == Answer(Whose.NOT_OURS, By.NOTHING)
+    assert await asker.ask(brings(b"no clip at all")) == Answer(Whose.NOT_OURS, By.NOTHING)
 
 
 async def test_who_is_forgotten_is_not_found_again(redis: ArqRedis, plain: Path, trusted: Trusted) -> None:
     await remembered(redis, plain)
     await proofs.forget(redis, [JOB])
     assert await redis.keys("*") == []
-    assert (await Asker(redis, trusted, examine_here).ask(content(plain))).whose is Whose.CLAIMED
+    assert (await Asker(redis, trusted, examine_here).ask(brings(content(plain)))).whose is Whose.CLAIMED
 
 
 async def test_what_is_remembered_expires_and_the_first_maker_stays(redis: ArqRedis) -> None:

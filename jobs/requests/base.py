@@ -2,7 +2,7 @@
 modal, validation, the stored recipe and the docs row are derived from it."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
@@ -52,6 +52,11 @@ class Shape:
     def megapixels(self) -> float:
         """Of one frame."""
         return self.width * self.height / 1e6
+
+    @property
+    def raw_bytes(self) -> int:
+        """What its frames take between two steps."""
+        return self.width * self.height * (4 if self.has_alpha else 3) * self.num_frames
 
     @classmethod
     def of(cls, known: Shaped) -> Self:
@@ -196,6 +201,17 @@ class Request(BaseModel):
     def again(self) -> Self:
         """The same request once more: with a new seed, where it has one."""
         return self
+
+
+def source_kinds(steps: Sequence[Request]) -> dict[str, SourceKind]:
+    """What each source must be that the steps name. One may be a clip to one of them and a picture to another."""
+    kinds: dict[str, SourceKind] = {}
+    for step in steps:
+        for field, mark in step.attached().items():
+            name = getattr(step, field)
+            if name != PREVIOUS and kinds.get(name) != "clip":
+                kinds[name] = mark.kind
+    return kinds
 
 
 class Generation(Request):
