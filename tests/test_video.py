@@ -76,10 +76,11 @@ def test_a_spool_is_read_as_often_as_one_likes(film: Callable[..., FrameSpool]) 
 
 
 def test_a_full_disk_is_a_failure_in_words(tmp_path: Path) -> None:
-    spool = FrameSpool(64, 48, 12, tmp_path)
-    with Path("/dev/full").open("r+b", buffering=0) as full, pytest.raises(DiskFull) as failure:
-        spool._file = full  # noqa: SLF001 - Linux' own full disk
-        spool.append(flat((0, 0, 0)))
+    with FrameSpool(64, 48, 12, tmp_path) as spool:
+        spool._file.close()
+        spool._file = Path("/dev/full").open("r+b", buffering=0)  # Linux' own full disk
+        with pytest.raises(DiskFull) as failure:
+            spool.append(flat((0, 0, 0)))
     assert "no room left" in say(failure.value.code, {})
 
 
