@@ -75,12 +75,11 @@ def test_a_spool_is_read_as_often_as_one_likes(film: Callable[..., FrameSpool]) 
     assert np.array_equal(spool[-1], frames[-1])
 
 
-def test_a_full_disk_is_a_failure_in_words(tmp_path: Path) -> None:
-    with FrameSpool(64, 48, 12, tmp_path) as spool:
-        spool._file.close()
-        spool._file = Path("/dev/full").open("r+b", buffering=0)  # Linux' own full disk
-        with pytest.raises(DiskFull) as failure:
-            spool.append(flat((0, 0, 0)))
+def test_a_full_disk_is_a_failure_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full")  # Linux' own
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full.open("r+b", buffering=0))
+    with FrameSpool(64, 48, 12) as spool, pytest.raises(DiskFull) as failure:
+        spool.append(flat((0, 0, 0)))
     assert "no room left" in say(failure.value.code, {})
 
 
