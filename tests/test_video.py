@@ -1,5 +1,6 @@
 """Clips become files that play everywhere, in the right colours and at the right speed, and always fit."""
 
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -76,8 +77,10 @@ def test_a_spool_is_read_as_often_as_one_likes(film: Callable[..., FrameSpool]) 
 
 
 def test_a_full_disk_is_a_failure_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    full = Path("/dev/full")  # Linux' own
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full.open("r+b", buffering=0))
+    def full(**_: object) -> io.RawIOBase:
+        return Path("/dev/full").open("r+b", buffering=0)  # Linux' own
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
     with FrameSpool(64, 48, 12) as spool, pytest.raises(DiskFull) as failure:
         spool.append(flat((0, 0, 0)))
     assert "no room left" in say(failure.value.code, {})
