@@ -58,7 +58,7 @@ async def run_demo(picture: Path | None, system: str | None, out: Path, console:
         folder = Path(scratch)
         async with embedded_redis(folder / "redis") as url:
             environment = {
-                **processes.without_token(os.environ),
+                **processes.without(processes.TOKEN, os.environ),
                 "ZOETROPE_REDIS__URL": url,
                 "ZOETROPE_STORE__URL": str(folder / "store"),
                 "ZOETROPE_MODELS__CACHE": str(folder / "cache"),

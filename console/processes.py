@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
-SECRET_VARIABLES = ("DISCORD_TOKEN", "ZOETROPE_DISCORD__TOKEN")
+TOKEN = ("DISCORD_TOKEN", "ZOETROPE_DISCORD__TOKEN")
+SIGNING_KEY = ("ZOETROPE_PROVENANCE__KEY_PEM",)
 STEADY_SECONDS = 30.0
 """Who lived so long is started again at once; who did not, after a pause that doubles up to this long."""
 END_SECONDS = 15.0
@@ -20,9 +21,9 @@ END_SECONDS = 15.0
 PR_SET_PDEATHSIG = 1
 
 
-def without_token(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a process that has no business with Discord."""
-    return {key: value for key, value in environment.items() if key.upper() not in SECRET_VARIABLES}
+def without(names: Collection[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that has no use for these secrets: a worker for the token, the bot for the key."""
+    return {key: value for key, value in environment.items() if key.upper() not in names}
 
 
 def die_with_parent() -> None:

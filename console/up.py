@@ -16,7 +16,7 @@ from bot.health import watch_of
 from bot.meters import Meters
 from commands import COGS
 from console.exits import CANNOT_START
-from console.processes import END_SECONDS, gpu_count, keep_running, without_token
+from console.processes import END_SECONDS, SIGNING_KEY, TOKEN, gpu_count, keep_running, without
 from console.redis_server import embedded_redis
 from console.settings import Settings
 from jobs.queue import DEFAULT_URL, JobQueue, connect
@@ -120,11 +120,11 @@ async def run_everything(settings: Settings) -> int:
         raise CannotStart("There is no token. Set DISCORD_TOKEN; README says where to get one.")
     async with some_redis(settings) as url:
         environment = {**os.environ, "ZOETROPE_REDIS__URL": url}
-        bot = keep_running("console", ["bot"], environment, give_up=(CANNOT_START,))
+        bot = keep_running("console", ["bot"], without(SIGNING_KEY, environment), give_up=(CANNOT_START,))
         finish = settings.worker.stop_seconds + END_SECONDS
         workers = [
             keep_running("console", ["worker"], one, end_seconds=finish)
-            for one in worker_environments(without_token(environment), settings.metrics.worker_port)
+            for one in worker_environments(without(TOKEN, environment), settings.metrics.worker_port)
         ]
         return await _until_told(_first_to_give_up(bot, *workers)) or 0
 
