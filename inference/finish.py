@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from inference.renderer import RenderedClip
+from inference.renderer import RenderedClip, RenderStopped
 from inference.settings import ModelSettings
 from inference.used import checkpoints
 from jobs import proofs
@@ -83,12 +83,23 @@ class Beside:
             task.cancel()
         self._tasks.append(asyncio.create_task(self.finisher.finish(self.job, clip)))
 
-    async def files(self) -> Finished:
-        """What became of the clip that began last. See `Finisher.finish`."""
-        return await self._tasks[-1]
+    async def files(self, stop: asyncio.Event) -> Finished:
+        """What became of the clip that began last. See `Finisher.finish`.
+
+        Raises:
+            RenderStopped: `stop` was set before.
+        """
+        files, stopping = self._tasks[-1], asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({files, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        if not files.done():
+            raise RenderStopped
+        return files.result()
 
     async def end(self) -> None:
-        """Nothing goes on when this returns; what was not awaited is nobody's any more."""
+        """What was not awaited is nobody's any more; a thread that still encodes stops at its next frame."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -226,7 +226,7 @@ class RenderWorker:
             self.slot.free(ticket.get())
             with clip.spool:
                 await attempt.step(Step(stage="encoding", step=0, total=1))
-                files, said = await beside.files()
+                files, said = await beside.files(attempt.stop)
         finally:
             await beside.end()
         return Rendered(

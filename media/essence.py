@@ -4,14 +4,13 @@ It stays the same where a program strips or rewrites metadata, or packs the same
 """
 
 import hashlib
-import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import av
 from av.error import FFmpegError
 
 from media.containers import PNG_BEGIN, gif_blocks, png_chunks, riff_chunks
+from media.opening import opened
 
 _SAYS_SOMETHING_GIF = frozenset({b"\xfe", b"\xff"})
 """Comments, and what programs add (the loop count among it, which some drop)."""
@@ -66,7 +65,10 @@ def _hash(kind: bytes, pieces: Iterable[bytes]) -> str | None:
 def _streams(data: bytes) -> Iterator[bytes]:
     """A hash for each stream that is seen or heard, whatever order their packets lie in."""
     hashes = dict[int, Any]()
-    with av.open(io.BytesIO(data), "r") as container:
+    container = opened(data)
+    if container is None:
+        return
+    with container:
         for packet in container.demux():
             if packet.size and packet.stream.type in ("video", "audio"):
                 digest = hashes.setdefault(packet.stream.index, hashlib.sha256(packet.stream.type.encode()))

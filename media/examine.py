@@ -4,7 +4,6 @@ All of it comes from outside and goes through native code, so it is done in a pr
 and memory and no secret in its environment; what that found until it ended, however it ended, is what counts.
 """
 
-import io
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, cast
 
-import av
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -28,6 +26,7 @@ from media.essence import essence
 from media.fingerprint import grid, of_grids
 from media.identity import Trusted
 from media.marks import KEY, job_of, read_mark
+from media.opening import opened
 from media.provenance import RECIPE, around
 
 MAX_BYTES = 128 * 2**20
@@ -177,7 +176,10 @@ def looks_of(data: bytes) -> str | None:
     """The fingerprint of a clip as it is decoded here; None where it cannot be, or has too many frames or pixels."""
     grids, converter = list[Any](), VideoReformatter()
     try:
-        with av.open(io.BytesIO(data), "r") as container:
+        container = opened(data)
+        if container is None:
+            return None
+        with container:
             if not container.streams.video:
                 return None
             for frame in container.decode(container.streams.video[0]):

@@ -20,7 +20,7 @@ MAX_MARK_BYTES = 256 * 1024
 KEY = "zoetrope"
 """Under this key stands the recipe; `job` and `checkpoints` stand beside it."""
 _BEGINS = re.compile(r'\{\s*"zoetrope"\s*:')
-_JOB_ID = re.compile(r"[0-9A-Za-z_.-]{1,24}")
+_JOB_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,23}")
 
 _SEGMENT, _TAGS, _TAG, _SIMPLE = b"\x18\x53\x80\x67", b"\x12\x54\xc3\x67", b"\x73\x73", b"\x67\xc8"
 _TAG_STRING = b"\x44\x87"

@@ -20,10 +20,12 @@ from jobs.recipe import Recipe, Source
 from jobs.requests.svd import SvdRequest
 from media.apng import with_text
 from media.essence import essence
+from media.examine import looks_of
 from media.formats import encode
 from media.frames import FrameSpool
 from media.gif import with_comment
 from media.marks import MAX_MARK_BYTES, job_of, mark_text, parse_mark, read_mark, recipe_of
+from media.opening import opened
 
 RECIPE = Recipe(sources={"image": Source(digest="a" * 64, width=64, height=48)}, steps=(SvdRequest(seed=5),))
 MARK = mark_text(RECIPE, "42", {"svd-xt": {"revision": "9e43909", "sha256": {"a & b<c>.bin": "0" * 64}}})
@@ -166,3 +168,31 @@ def test_the_essence_stays_where_metadata_goes(kind: str) -> None:
     assert essence(marked) == essence(bare) is not None
     assert essence(marked) != essence(by_pillow("GIF")[:-40])
     assert essence(b"no clip at all") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile {clip}\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{clip}\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\n"
+        "c=IN IP4 127.0.0.1\nt=0 0\nm=video 34568 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    ],
+    ids=["concat", "m3u8", "sdp"],
+)
+def test_a_text_that_names_files_or_addresses_opens_none_of_them(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("clip.mp4").write_bytes(by_av("mp4", "libx264"))
+    assert essence(Path("clip.mp4").read_bytes())
+    data = text.format(clip="clip.mp4").encode()
+
+    assert opened(data) is None
+    assert essence(data) is None
+    assert looks_of(data) is None
+
+
+def test_a_job_id_in_a_mark_is_no_path() -> None:
+    assert job_of({"job": "..", "zoetrope": {}}) is None
+    assert job_of({"job": "1576572760677679104-2", "zoetrope": {}}) == "1576572760677679104-2"
