@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import discord
 
 from bot.gate import Asked, Room
 from jobs.policy import Place
-from jobs.record import Channel, Person
+from jobs.queue import NoSuchJob
+from jobs.record import Channel, Job, Person
 
 if TYPE_CHECKING:
     from bot.client import Zoetrope
@@ -99,6 +101,28 @@ async def asked_in(bot: Zoetrope, message: discord.Message, index: int) -> Asked
         roles=_roles(message.author),
         age_restricted=_age_restricted(message.channel),
     )
+
+
+async def visible_job(bot: Zoetrope, interaction: discord.Interaction, job_id: str) -> Job:
+    """A job, for its requester and for whoever sees the channel in which it was asked for or posted.
+
+    Raises:
+        NoSuchJob: there is none, or it is none of this person's business.
+    """
+    job = await bot.queue.job(job_id.strip()[:24])
+    places = {job.submission.channel.id, (job.submission.results or job.submission.channel).id}
+    here = str(interaction.channel_id) in places
+    if job.submission.requester.id == str(interaction.user.id) or here or _sees(interaction, places):
+        return job
+    raise NoSuchJob()
+
+
+def _sees(interaction: discord.Interaction, channel_ids: Collection[str]) -> bool:
+    guild, person = interaction.guild, interaction.user
+    if guild is None or not isinstance(person, discord.Member):
+        return False
+    channels = (guild.get_channel_or_thread(int(channel_id)) for channel_id in channel_ids)
+    return any(channel is not None and channel.permissions_for(person).view_channel for channel in channels)
 
 
 def name_of(user: discord.User | discord.Member) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
+from weakref import WeakValueDictionary
 
 import discord
 
@@ -26,7 +27,7 @@ from media.store import MediaStore, digest_of, digest_of_file
 DOWNLOADS = 12
 """Files that are on their way or waiting to be looked at, at once; each may weigh as much as the limit."""
 DECODERS = 2
-"""Looked at, at once: a large picture takes some hundred megabytes, a video a process of its own."""
+"""Of each kind, looked at at once: a large picture takes some hundred megabytes, a video a process of its own."""
 
 Fetched = tuple[Source, tuple[Note, ...]]
 """A source in the store, and what should be said of it."""
@@ -60,7 +61,8 @@ class Sources:
         )
         self.clip_limits = clip_limits_of(limits)
         self._on_the_way = asyncio.Semaphore(DOWNLOADS)
-        self._decoders = asyncio.Semaphore(DECODERS)
+        self._decoders = {kind: asyncio.Semaphore(DECODERS) for kind in get_args(SourceKind)}
+        self._people: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._takers: Mapping[SourceKind, Callable[[Bringer, discord.Attachment], Awaitable[Fetched]]] = {
             "image": self._image,
             "clip": self._clip,
@@ -83,12 +85,12 @@ class Sources:
                 declared_sound_refusal(*declared, self.clip_limits)
 
     async def fetch(self, bringer: Bringer, kind: SourceKind, attachment: discord.Attachment) -> Fetched:
-        """The attachment as a source of this job.
+        """The attachment as a source of this job. A person's attachments are looked at one after another.
 
         Raises:
             Refusal: it cannot be fetched, or is not what it is taken for.
         """
-        async with self._on_the_way:
+        async with self._people.setdefault(bringer.person_id, asyncio.Lock()), self._on_the_way:
             return await self._takers[kind](bringer, attachment)
 
     async def check(self, bringer: Bringer, recipe: Recipe) -> None:
@@ -104,7 +106,7 @@ class Sources:
 
     async def _image(self, bringer: Bringer, attachment: discord.Attachment) -> Fetched:
         data = await self.downloads.fetch(attachment.url)
-        async with self._decoders:
+        async with self._decoders["image"]:
             picture: Picture = await asyncio.to_thread(read_picture, data, self.picture_limits)
         await self._hold(bringer, digest_of(picture.png))  # first: it may be swept at this very moment
         digest = await self.store.put(picture.png)
@@ -114,7 +116,7 @@ class Sources:
     async def _clip(self, bringer: Bringer, attachment: discord.Attachment) -> Fetched:
         with tempfile.TemporaryDirectory(prefix="zoetrope-") as folder:
             path = await self._file(attachment, folder)
-            async with self._decoders:
+            async with self._decoders["clip"]:
                 facts = await probe_clip(path, self.clip_limits)
             source = Source(
                 digest=await self._put(bringer, path),
@@ -131,7 +133,7 @@ class Sources:
     async def _sound(self, bringer: Bringer, attachment: discord.Attachment) -> Fetched:
         with tempfile.TemporaryDirectory(prefix="zoetrope-") as folder:
             path = await self._file(attachment, folder)
-            async with self._decoders:
+            async with self._decoders["sound"]:
                 facts = await probe_sound(path, self.clip_limits)
             digest = await self._put(bringer, path)
         return Source(digest=digest, kind="sound", width=0, height=0, num_frames=0, seconds=facts.seconds), ()

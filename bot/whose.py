@@ -45,6 +45,10 @@ class By(StrEnum):
     NOTHING = "nothing"
 
 
+FOUND_HERE = (By.DIGEST, By.ESSENCE, By.LOOKS)
+"""The file itself does not say which job it was."""
+
+
 @dataclass(frozen=True)
 class Known:
     """What is remembered here that fits the file: the jobs found by its traces, and by what it claims."""
@@ -76,11 +80,11 @@ class Answer:
             case Whose.OURS, By.CREDENTIAL:
                 return Note("whose_ours_credential", facts)
             case Whose.OURS, _:
-                return Note("whose_ours_digest", facts)
+                return Note("whose_ours_digest", facts) if self.job_id else Note("whose_ours_elsewhere")
             case Whose.STRIPPED, By.LOOKS:
-                return Note("whose_alike", facts)
+                return Note("whose_alike", facts) if self.job_id else Note("whose_alike_elsewhere")
             case Whose.STRIPPED, _:
-                return Note("whose_stripped", facts)
+                return Note("whose_stripped", facts) if self.job_id else Note("whose_stripped_elsewhere")
             case Whose.ALTERED, _:
                 return Note("whose_altered", facts) if self.job_id else Note("whose_altered_unknown")
             case Whose.CLAIMED, _:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from dataclasses import replace
 
 import discord
 from discord import app_commands
 from discord.ext.commands import Cog
 
 from bot.about import about
+from bot.asked import visible_job
 from bot.attachments import NoClip, clips_in
 from bot.client import Zoetrope
 from bot.forms import open_finish
+from bot.whose import FOUND_HERE, Answer
+from jobs.queue import NoSuchJob
 from jobs.texts import say
 
 
@@ -46,14 +51,23 @@ class Clips(Cog):
             await self.bot.downloads.fetch_to(clips[0].url, data, self.bot.limits.clip_bytes)
             return data.getvalue()
 
-        answer = await self.bot.asker.ask(fetch)
+        answer = await self._discreet(interaction, await self.bot.asker.ask(fetch))
         known = f"\n-# `/show id:{answer.job_id}`" if answer.job_id else ""
         await interaction.followup.send(f"{say(answer.note.code, answer.note.facts)}{known}", ephemeral=True)
+
+    async def _discreet(self, interaction: discord.Interaction, answer: Answer) -> Answer:
+        """Without the job where the file does not name it and this person could not see it: it may be a private one."""
+        if answer.job_id and answer.by in FOUND_HERE:
+            with contextlib.suppress(NoSuchJob):
+                await visible_job(self.bot, interaction, answer.job_id)
+                return answer
+            return replace(answer, job_id=None)
+        return answer
 
     @app_commands.command(name="show", description="How a clip was made: every step, option, seed and checkpoint.")
     @app_commands.describe(id="a job's id")
     async def show(self, interaction: discord.Interaction, id: str) -> None:  # noqa: A002 - the option's name
         """In private."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        job = await self.bot.queue.job(id.strip()[:24])
+        job = await visible_job(self.bot, interaction, id)
         await interaction.followup.send(about(job), ephemeral=True)

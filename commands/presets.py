@@ -8,12 +8,12 @@ from discord.app_commands import Choice, Group
 from discord.ext.commands import Cog
 
 from bot.about import fitting
-from bot.asked import asked_by
+from bot.asked import asked_by, visible_job
 from bot.buttons import moderates
 from bot.client import Zoetrope
 from jobs.errors import Refusal
 from jobs.presets import Preset, Presets
-from jobs.queue import NoSuchJob, NotYours
+from jobs.queue import NoSuchJob
 from jobs.record import Job
 from jobs.texts import say
 
@@ -41,15 +41,24 @@ def mine(interaction: discord.Interaction) -> str:
     return f"person:{interaction.user.id}"
 
 
-def ours(interaction: discord.Interaction) -> str:
-    """The server as an owner of presets.
+def server(interaction: discord.Interaction) -> str:
+    """Its id.
 
     Raises:
         OnlyInServer: there is none.
     """
     if interaction.guild_id is None:
         raise OnlyInServer()
-    return f"guild:{interaction.guild_id}"
+    return str(interaction.guild_id)
+
+
+def ours(interaction: discord.Interaction) -> str:
+    """The server as an owner of presets.
+
+    Raises:
+        OnlyInServer: there is none.
+    """
+    return f"guild:{server(interaction)}"
 
 
 class PresetCog(Cog, name="Presets"):
@@ -115,23 +124,23 @@ class PresetCog(Cog, name="Presets"):
     @preset.command(name="share", description="Give a preset of yours to everybody in this server.")
     @app_commands.describe(name="which one")
     async def share(self, interaction: discord.Interaction, name: str) -> None:
-        """One that is there already is replaced by moderators alone."""
+        """One that is there already is replaced by whoever shared it, or by moderators."""
         await interaction.response.defer(ephemeral=True, thinking=True)
+        guild, person = server(interaction), str(interaction.user.id)
         preset = await self.presets.get(name, mine(interaction))
-        there = {each.name.lower() for each in await self.presets.all(ours(interaction))}
-        if preset.name.lower() in there and not moderates(interaction):
-            raise NotYours()
-        await self.presets.save(ours(interaction), preset)
+        await self.presets.share(preset, person, guild, moderates=moderates(interaction))
         await interaction.followup.send(say("preset_shared", {"name": preset.name}))
 
     @preset.command(name="delete", description="Take a preset away.")
-    @app_commands.describe(name="which one", shared="the server's instead of yours; for moderators")
+    @app_commands.describe(name="which one", shared="one that you shared with this server; for moderators any of them")
     async def delete(self, interaction: discord.Interaction, name: str, shared: bool = False) -> None:
-        """One's own, or as a moderator the server's."""
+        """One's own, or one of the server's that one shared; moderators any of those."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        if shared and not moderates(interaction):
-            raise NotYours()
-        await self.presets.delete(ours(interaction) if shared else mine(interaction), name)
+        if shared:
+            guild, person = server(interaction), str(interaction.user.id)
+            await self.presets.unshare(name, person, guild, moderates=moderates(interaction))
+        else:
+            await self.presets.delete(mine(interaction), name)
         await interaction.followup.send(say("preset_deleted", {"name": name[:40]}))
 
     @save.autocomplete("name")
@@ -151,7 +160,7 @@ class PresetCog(Cog, name="Presets"):
 
     async def _job(self, interaction: discord.Interaction, job_id: str | None) -> Job:
         if job_id:
-            return await self.bot.queue.job(job_id.strip())
+            return await visible_job(self.bot, interaction, job_id)
         for each in await self.bot.intake.sources.retention.history(str(interaction.user.id)):
             try:
                 return await self.bot.queue.job(each)

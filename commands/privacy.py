@@ -102,7 +102,7 @@ async def forget(bot: Zoetrope, person: str, now_ms: float) -> str:
         if job.person == person:
             with contextlib.suppress(NoSuchJob):
                 await bot.queue.cancel(job.id, person)
-    await Presets(bot.redis).forget(f"person:{person}")
+    await Presets(bot.redis).forget(str(person))
     forgotten, files = await bot.sweeper.forget(person)
     return forgotten_text(forgotten.jobs, files, forgotten.later, now_ms)
 

@@ -7,6 +7,9 @@ passed over and no more.
 from __future__ import annotations
 
 import contextlib
+import re
+import unicodedata
+from collections.abc import Iterable
 from typing import Annotated, Any, cast
 
 from arq.connections import ArqRedis
@@ -19,6 +22,10 @@ from jobs.requests.base import SourceKind, source_kinds
 
 MOST = 25
 """As many as Discord shows choices for."""
+MOST_SHARED = 5
+"""Of a server's, as many may come from one person who does not moderate it."""
+UNSEEN = re.compile("[\u200c\u200d]")
+"""Letters that join others and are not seen themselves: with them two names could look the same."""
 KEEP_SECONDS = 365 * 86_400
 """Whoever neither saves nor uses any for a year has left."""
 PresetName = Annotated[str, Field(pattern=r"^[\w][\w .+-]{0,31}$")]
@@ -36,6 +43,18 @@ class NoSuchPreset(Refusal):
     code = "no_such_preset"
 
 
+class TooManyShared(Refusal):
+    """A person shared as many as one may."""
+
+    code = "too_many_shared"
+
+
+class NotYourPreset(Refusal):
+    """Somebody else shared it."""
+
+    code = "not_your_preset"
+
+
 class BadPresetName(Refusal):
     """A name that nobody could type again."""
 
@@ -48,6 +67,8 @@ class Preset(Value):
     name: PresetName
     steps: tuple[Annotated[AnyRequest, Field(discriminator="system")], ...] = Field(min_length=1, max_length=MOST_STEPS)
     output: Output = Output()
+    by: str = ""
+    """Of a server's: who shared it; empty where they were forgotten."""
 
     @classmethod
     def of(cls, name: str, recipe: Recipe) -> Preset:
@@ -57,7 +78,11 @@ class Preset(Value):
             BadPresetName: the name cannot be one.
         """
         try:
-            return cls(name=name.strip(), steps=recipe.steps, output=recipe.output)
+            return cls(
+                name=UNSEEN.sub("", unicodedata.normalize("NFC", name)).strip(),
+                steps=recipe.steps,
+                output=recipe.output,
+            )
         except ValidationError:
             raise BadPresetName(name=name[:40]) from None
 
@@ -86,7 +111,7 @@ class Presets:
         """
         key = _key(owner)
         names = {name.decode() for name in await self._redis.hkeys(key)}
-        same = {name for name in names if name.lower() == preset.name.lower()}
+        same = {name for name in names if name.casefold() == preset.name.casefold()}
         if len(names - same) >= MOST:
             raise TooManyPresets(most=MOST)
         async with self._redis.pipeline(transaction=True) as pipeline:
@@ -103,7 +128,7 @@ class Presets:
             NoSuchPreset: none has one.
         """
         for owner in owners:
-            found = next((each for each in await self.all(owner) if each.name.lower() == name.strip().lower()), None)
+            found = _named(name, await self.all(owner))
             if found:
                 await self._redis.expire(_key(owner), KEEP_SECONDS)
                 return found
@@ -115,7 +140,7 @@ class Presets:
         for document in (await self._redis.hgetall(_key(owner))).values():
             with contextlib.suppress(ValidationError):
                 presets.append(Preset.model_validate_json(document))
-        return sorted(presets, key=lambda preset: preset.name.lower())
+        return sorted(presets, key=lambda preset: preset.name.casefold())
 
     async def delete(self, owner: str, name: str) -> None:
         """Take one away.
@@ -126,9 +151,52 @@ class Presets:
         preset = await self.get(name, owner)
         await self._redis.hdel(_key(owner), preset.name)
 
-    async def forget(self, owner: str) -> None:
-        """Take all of an owner's away."""
-        await self._redis.delete(_key(owner))
+    async def share(self, preset: Preset, person_id: str, guild_id: str, *, moderates: bool) -> None:
+        """Keep it for a server, instead of one of the same name that this person shared.
+
+        Raises:
+            NotYourPreset: somebody else shared that one, and the person does not moderate.
+            TooManyPresets, TooManyShared: there are as many as there may be.
+        """
+        owner = f"guild:{guild_id}"
+        there = await self.all(owner)
+        same = _named(preset.name, there)
+        theirs = [each for each in there if each.by == person_id and each is not same]
+        if not moderates:
+            if same and same.by != person_id:
+                raise NotYourPreset()
+            if len(theirs) >= MOST_SHARED:
+                raise TooManyShared(most=MOST_SHARED)
+        await self.save(owner, preset.model_copy(update={"by": person_id}))
+        await self._redis.sadd(_shared(person_id), owner)
+
+    async def unshare(self, name: str, person_id: str, guild_id: str, *, moderates: bool) -> None:
+        """Take one of a server's away.
+
+        Raises:
+            NoSuchPreset: there is none of this name.
+            NotYourPreset: somebody else shared it, and the person does not moderate.
+        """
+        owner = f"guild:{guild_id}"
+        if (await self.get(name, owner)).by != person_id and not moderates:
+            raise NotYourPreset()
+        await self.delete(owner, name)
+
+    async def forget(self, person_id: str) -> None:
+        """Take a person's own away, and their name from those that they shared."""
+        for owner in map(bytes.decode, await self._redis.smembers(_shared(person_id))):
+            for preset in await self.all(owner):
+                if preset.by == person_id:
+                    await self.save(owner, preset.model_copy(update={"by": ""}))
+        await self._redis.delete(_key(f"person:{person_id}"), _shared(person_id))
+
+
+def _named(name: str, presets: Iterable[Preset]) -> Preset | None:
+    return next((each for each in presets if each.name.casefold() == name.strip().casefold()), None)
+
+
+def _shared(person_id: str) -> str:
+    return f"zoetrope:presets:shared:{person_id}"
 
 
 def _key(owner: str) -> str:

@@ -7,7 +7,17 @@ import pytest_asyncio
 from pydantic import ValidationError
 
 from console.redis_server import embedded_redis
-from jobs.presets import MOST, BadPresetName, NoSuchPreset, Preset, Presets, TooManyPresets
+from jobs.presets import (
+    MOST,
+    MOST_SHARED,
+    BadPresetName,
+    NoSuchPreset,
+    NotYourPreset,
+    Preset,
+    Presets,
+    TooManyPresets,
+    TooManyShared,
+)
 from jobs.queue import JobQueue
 from jobs.recipe import Recipe, Source
 from jobs.requests.finish import Continuation
@@ -87,5 +97,43 @@ async def test_what_is_deleted_or_forgotten_is_gone_and_what_cannot_be_read_is_p
     with pytest.raises(NoSuchPreset):
         await presets.delete("person:7", "one")
 
-    await presets.forget("person:7")
+    await presets.forget("7")
     assert await presets.all("person:7") == []
+
+
+async def test_whoever_shared_a_preset_may_replace_and_take_it_away_and_others_may_not(queue: JobQueue) -> None:
+    presets, preset = Presets(queue.redis), Preset.of("pan", RECIPE)
+    await presets.share(preset, "7", "5", moderates=False)
+    await presets.share(preset, "7", "5", moderates=False)
+    with pytest.raises(NotYourPreset):
+        await presets.share(preset, "8", "5", moderates=False)
+    with pytest.raises(NotYourPreset):
+        await presets.unshare("PAN", "8", "5", moderates=False)
+    await presets.unshare("PAN", "7", "5", moderates=False)
+
+    assert await presets.all("guild:5") == []
+
+
+async def test_nobody_but_a_moderator_fills_a_servers_book(queue: JobQueue) -> None:
+    presets = Presets(queue.redis)
+    for number in range(MOST_SHARED):
+        await presets.share(Preset.of(f"number {number}", RECIPE), "7", "5", moderates=False)
+    with pytest.raises(TooManyShared):
+        await presets.share(Preset.of("one more", RECIPE), "7", "5", moderates=False)
+    await presets.share(Preset.of("number 3", RECIPE.again()), "7", "5", moderates=False)
+    await presets.share(Preset.of("one more", RECIPE), "7", "5", moderates=True)
+
+    assert len(await presets.all("guild:5")) == MOST_SHARED + 1
+
+
+async def test_who_is_forgotten_does_not_stand_beside_what_they_shared(queue: JobQueue) -> None:
+    presets = Presets(queue.redis)
+    await presets.share(Preset.of("pan", RECIPE), "7", "5", moderates=False)
+    await presets.forget("7")
+
+    assert [each.by for each in await presets.all("guild:5")] == [""]
+    assert [key async for key in queue.redis.scan_iter("zoetrope:presets:shared:*")] == []
+
+
+def test_letters_that_nobody_sees_do_not_make_another_name() -> None:
+    assert Preset.of("x\u200dy", RECIPE).name == "xy"

@@ -65,3 +65,28 @@ async def test_the_four_cases(room: Room) -> None:
     assert f"Made here, by job {clip.nonce}. The pictures are the very ones I made" in stripped
     assert "This was altered" in await asked(room, upload("altered.mp4", bytes(altered)))
     assert "Not one of mine" in await asked(room, upload("other.gif", gif.getvalue()))
+
+
+async def test_a_private_job_is_shown_to_nobody_else(room: Room) -> None:
+    """Neither by its id, nor because somebody's own clip of the same picture looks like it."""
+    server, ann, ben = room.server, room.server.user("ann"), room.server.user("ben")
+    private, picture = server.dm(ann), room.noise((96, 64))
+    await (await server.slash("parallax", ann, channel=private, image=picture, seconds=0.5, fps=8)).answered(20)
+    await room.stack.until(lambda: server.clips(private), 60)
+    [clip] = server.clips(private)
+
+    alike = await asked(room, server.upload("own.mp4", remuxed(clip.attachments[0].data, room.folder)))
+    assert "in a place that you cannot see" in alike
+    assert (clip.nonce or "?") not in alike
+    for command, options in (("show", {"id": clip.nonce}), ("preset save", {"name": "x", "job": clip.nonce})):
+        refused = await room.slash(command, ben, **options)
+        assert "no longer" in refused.text or "not know" in refused.text, refused.text
+    shown = await (await server.slash("show", ann, channel=private, id=clip.nonce)).answered(20)
+    assert "parallax" in shown.text
+
+
+async def test_a_job_of_the_server_is_shown_to_who_sees_its_channel(room: Room) -> None:
+    await room.slash("parallax", image=room.noise((96, 64)), seconds=0.5, fps=8)
+    [clip] = await room.clips(1)
+
+    assert "parallax" in (await room.slash("show", room.server.user("cleo"), id=clip.nonce)).text
