@@ -224,7 +224,9 @@ class LimitSettings(Table, header="limits"):
     picture_side: int = Field(default=16_384, ge=64, description="longest side of a picture, in pixels")
     working_side: int = Field(default=2048, ge=256, le=8192, description="larger pictures are scaled down to this side")
     clip_bytes: int = Field(default=100 * 2**20, ge=1024, description="largest video, GIF or sound file, in bytes")
-    clip_seconds: float = Field(default=60.0, gt=0, le=600, description="longest video or sound that is read")
+    clip_seconds: float = Field(
+        default=60.0, gt=0, le=600, description="longest video that is read; a sound may always last ten minutes"
+    )
     clip_frames: int = Field(default=1800, ge=2, le=20_000, description="most frames of a video that is read")
     clip_side: int = Field(default=1280, ge=128, le=4096, description="larger videos are scaled down to this side")
     raw_gigabytes: float = Field(

@@ -12,7 +12,7 @@ from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageFile, PngImagePlugi
 
 from media.clip_limits import ClipLimits, check_clip_size
 from media.clip_shots import DAMAGE, Shot, working_size
-from media.colour import plain_mode
+from media.colour import plain_mode, to_srgb_with_alpha
 from media.frames import Frame
 from media.kinds import AVIF, GIF, PNG, WEBP, Kind
 
@@ -52,7 +52,7 @@ class Animation:
             number += 1
 
     def _frame(self, number: int) -> Image.Image | None:
-        """One frame as RGB or RGBA; None after the last, or from the first damaged one on."""
+        """One frame as it can be scaled and colour-managed; None after the last, or from the first damaged one on."""
         try:
             self._image.seek(number)
         except EOFError:
@@ -62,8 +62,7 @@ class Animation:
             return None
         try:
             self._image.load()
-            plain = plain_mode(self._image)
-            return plain.convert("RGBA" if plain.mode in {"LA", "RGBA"} else "RGB")
+            return plain_mode(self._image)
         except DAMAGE:
             self._note_damage(number)
             return None
@@ -77,11 +76,12 @@ class Animation:
         size = (self.width, self.height)
         if frame.size != size:
             frame = frame.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        return np.asarray(frame.convert("RGBA" if with_alpha else "RGB"))
+        managed = to_srgb_with_alpha(frame, self._image.info.get("icc_profile"))
+        return np.asarray(managed.convert("RGBA" if with_alpha else "RGB"))
 
 
 def _opaque(frame: Image.Image) -> bool:
-    return frame.mode == "RGB" or frame.getchannel("A").getextrema()[0] == 255
+    return frame.mode not in {"LA", "RGBA"} or frame.getchannel("A").getextrema()[0] == 255
 
 
 def _delay(milliseconds: float) -> Fraction:

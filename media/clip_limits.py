@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from jobs.errors import Refusal
+from media.declared import STILLS, SVG, UNREAD_PICTURES, declared_type, document_words
 from media.kinds import EMPTY, Kind
 
 if TYPE_CHECKING:  # the decoding child reads this file too, and starts without pydantic
@@ -208,28 +208,6 @@ def check_clip_size(width: int, height: int, limits: ClipLimits) -> None:
         raise ClipTooSmall(width=width, height=height, limit=limits.min_side, ratio=f"{limits.max_ratio:g}")
 
 
-_DOCUMENTS = {
-    "text": "a text file",
-    "application/pdf": "a PDF document",
-    "application/zip": "a ZIP archive",
-    "application/json": "a JSON file",
-    "image/svg+xml": "an SVG drawing",
-}
-_STILLS = {"image/jpeg", "image/bmp", "image/heic", "image/heif", "image/jxl", "image/tiff", "image/x-icon"}
-_SUFFIXES = {
-    **dict.fromkeys((".jpg", ".jpeg"), "image/jpeg"),
-    **dict.fromkeys((".heic", ".heif"), "image/heic"),
-    **dict.fromkeys((".tif", ".tiff"), "image/tiff"),
-    **dict.fromkeys((".mp3", ".wav", ".flac", ".m4a", ".opus", ".aac"), "audio/*"),
-    **dict.fromkeys((".txt", ".md", ".html", ".csv", ".py"), "text/*"),
-    ".svg": "image/svg+xml",
-    ".bmp": "image/bmp",
-    ".pdf": "application/pdf",
-    ".zip": "application/zip",
-    ".json": "application/json",
-}
-
-
 def declared_clip_refusal(name: str, content_type: str | None, size: int, limits: ClipLimits) -> None:
     """Refuse what its own declaration rules out as a clip, before a byte of it is downloaded.
 
@@ -238,8 +216,8 @@ def declared_clip_refusal(name: str, content_type: str | None, size: int, limits
     Raises:
         NotAClip, ClipIsStill, ClipEmpty, FileTooHeavy: no need to fetch it.
     """
-    declared = _declared(name, content_type)
-    if declared in _STILLS:
+    declared = declared_type(name, content_type)
+    if declared in STILLS:
         raise ClipIsStill
     what = "an audio file" if declared.startswith("audio/") else _document(declared)
     if what:
@@ -253,22 +231,16 @@ def declared_sound_refusal(name: str, content_type: str | None, size: int, limit
     Raises:
         NotASound, ClipEmpty, FileTooHeavy: no need to fetch it.
     """
-    declared = _declared(name, content_type)
+    declared = declared_type(name, content_type)
     what = _document(declared) or ("a picture" if declared.startswith("image/") else "")
     if what:
         raise NotASound(what=what)
     _check_declared_bytes(size, limits)
 
 
-def _declared(name: str, content_type: str | None) -> str:
-    declared = (content_type or "").split(";")[0].strip().lower()
-    if declared in {"", "application/octet-stream"}:
-        return _SUFFIXES.get(PurePosixPath(name).suffix.lower(), "")
-    return declared
-
-
 def _document(declared: str) -> str:
-    return _DOCUMENTS.get(declared) or _DOCUMENTS.get(declared.split("/")[0]) or ""
+    """What is neither a picture of pixels nor a clip nor a sound, for people; else empty."""
+    return document_words(declared) or (UNREAD_PICTURES[SVG] if declared == SVG else "")
 
 
 def _check_declared_bytes(size: int, limits: ClipLimits) -> None:

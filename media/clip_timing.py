@@ -19,6 +19,9 @@ _USUAL = tuple(
     for rate in ("5", "6", "8", "10", "12", "25/2", "15", "20", "24000/1001", "24", "25", "30000/1001", "30", "100/3")
 ) + tuple(Fraction(rate) for rate in ("48", "50", "60000/1001", "60", "90", "100", "120", "240"))
 _SNAP = 0.001
+_SHORT = 1001
+"""No rate has a larger denominator: NTSC's are exact so, and encoders' clocks take them. A minute is off by 0.06 frames
+at most."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def _rate(starts: Sequence[Fraction]) -> tuple[Fraction, bool]:
     common = _common(steps)
     if common is not None and steps[0] < steps[-1]:
         return common, False
-    for rate in (_snapped(average, unsure), average.limit_denominator(1001)):
+    for rate in (_snapped(average, unsure), average.limit_denominator(_SHORT)):
         if rate > 0 and _steady(starts, rate):
             return rate, True
     # Most recordings with gaps run at their full rate in between; a fifth of the steps may be shorter by jitter.
@@ -80,16 +83,19 @@ def _steady(starts: Sequence[Fraction], fps: Fraction) -> bool:
 
 
 def _common(steps: Sequence[Fraction]) -> Fraction | None:
-    """The slowest rate in which every step is a whole number of beats, as in most GIFs; None where it is very fast."""
+    """The slowest rate in which every step is a whole number of beats, as in most GIFs; None where it is very fast.
+
+    In short numbers: a file may be made so that the exact one is a billion over twenty million.
+    """
     scale = math.lcm(*{step.denominator for step in steps})
     beat = Fraction(math.gcd(*{int(step * scale) for step in steps}), scale)
-    return 1 / beat if beat * MOST_FPS >= 1 else None
+    return (1 / beat).limit_denominator(_SHORT) or 1 / beat if beat * MOST_FPS >= 1 else None
 
 
 def _snapped(rate: Fraction, tolerance: float) -> Fraction:
     """The usual rate that is meant, or this one in short numbers."""
     nearest = min(_USUAL, key=lambda usual: abs(usual - rate))
-    return nearest if abs(nearest / rate - 1) <= tolerance else rate.limit_denominator(1001) or rate
+    return nearest if abs(nearest / rate - 1) <= tolerance else rate.limit_denominator(_SHORT) or rate
 
 
 def _within(rate: Fraction, length: Fraction, max_frames: int) -> Fraction:

@@ -34,12 +34,21 @@ def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
     Transparent pixels show white, as they do on paper: black would turn many a logo into a blot.
     """
-    if picture.mode in {"LA", "RGBA"}:
-        colours, alpha = picture.convert(picture.mode[:-1]), picture.getchannel("A")
-        over = Image.new("RGB", picture.size, "white")
-        over.paste(_managed(colours, profile), mask=alpha)
-        return over
-    return _managed(picture, profile)
+    managed = to_srgb_with_alpha(picture, profile)
+    if managed.mode == "RGB":
+        return managed
+    over = Image.new("RGB", picture.size, "white")
+    over.paste(managed.convert("RGB"), mask=managed.getchannel("A"))
+    return over
+
+
+def to_srgb_with_alpha(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """An `RGB` picture, or an `RGBA` one whose alpha is what it was, its colours converted as by `to_srgb`."""
+    if picture.mode not in {"LA", "RGBA"}:
+        return _managed(picture, profile)
+    managed = _managed(picture.convert(picture.mode[:-1]), profile)
+    managed.putalpha(picture.getchannel("A"))
+    return managed
 
 
 def _managed(picture: Image.Image, profile: bytes | None) -> Image.Image:

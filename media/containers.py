@@ -4,6 +4,7 @@ WebM. Bounded and never trusting: a walk goes forward with every step, and ends 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import mmap
 
 PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
 MAX_PARTS = 200_000
@@ -20,7 +21,7 @@ class Part:
     end: int
 
 
-def boxes(data: bytes, begin: int = 0, end: int | None = None) -> Iterator[Part]:
+def boxes(data: bytes | mmap, begin: int = 0, end: int | None = None) -> Iterator[Part]:
     """Boxes of an MP4 (ISO 14496-12, 4.2) side by side: a size of 32 bits, or 1 and 64 bits, or 0 up to the end."""
     at, stop = begin, len(data) if end is None else min(end, len(data))
     for _ in range(MAX_PARTS):

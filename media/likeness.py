@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from media.bt709 import LUMA
 from media.frames import Footage, Frame
 from media.passes import frames_at, resized
 
 LOOKED_AT = 6
 """Frames that are compared."""
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 BACKDROP = 128.0
 """What shows through alpha on both sides: on grey neither dark nor bright outlines vanish."""
 

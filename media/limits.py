@@ -1,9 +1,9 @@
 """How large a picture may be, and the refusals of those that are not: by declared facts, by bytes, by pixels."""
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from jobs.errors import Refusal
+from media.declared import OGG, UNREAD_PICTURES, declared_type, document_words
 from media.kinds import EmptyFile, KindNotRead, NotAPicture
 
 MIB = 2**20
@@ -79,31 +79,7 @@ def check_size(width: int, height: int, limits: PictureLimits) -> None:
         raise TooThin(width=width, height=height, limit=f"{limits.max_ratio:g}")
 
 
-_DECLARED_OTHER = {
-    "video": "a video",
-    "audio": "an audio file",
-    "text": "a text file",
-    "application/pdf": "a PDF document",
-    "application/zip": "a ZIP archive",
-    "application/json": "a JSON file",
-}
-_DECLARED_UNREAD = {
-    "image/bmp": "a BMP picture",
-    "image/heic": "a HEIC picture",
-    "image/heif": "a HEIC picture",
-    "image/jxl": "a JPEG XL picture",
-    "image/svg+xml": "an SVG drawing",
-    "image/tiff": "a TIFF picture",
-    "image/vnd.adobe.photoshop": "a Photoshop document (PSD)",
-}
-_DECLARED_SUFFIXES = {
-    **dict.fromkeys((".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v"), "video/*"),
-    **dict.fromkeys((".mp3", ".wav", ".ogg", ".flac", ".m4a", ".opus"), "audio/*"),
-    **dict.fromkeys((".txt", ".md", ".html", ".csv", ".py"), "text/*"),
-    ".pdf": "application/pdf",
-    ".zip": "application/zip",
-    ".json": "application/json",
-}
+_OTHERS = {"video": "a video", "audio": "an audio file", OGG: "an Ogg audio or video file"}
 
 
 def declared_refusal(name: str, content_type: str | None, size: int, limits: PictureLimits) -> None:
@@ -114,14 +90,13 @@ def declared_refusal(name: str, content_type: str | None, size: int, limits: Pic
     Raises:
         EmptyFile, TooManyBytes, NotAPicture, KindNotRead: no need to fetch it.
     """
-    declared = (content_type or "").split(";")[0].strip().lower()
-    if declared in {"", "application/octet-stream"}:
-        declared = _DECLARED_SUFFIXES.get(PurePosixPath(name).suffix.lower(), "")
-    other = _DECLARED_OTHER.get(declared) or _DECLARED_OTHER.get(declared.split("/")[0])
+    declared = declared_type(name, content_type)
+    other = document_words(declared) or _OTHERS.get(declared) or _OTHERS.get(declared.split("/")[0])
     if other:
         raise NotAPicture(what=other)
-    if declared in _DECLARED_UNREAD:
-        raise KindNotRead(what=_DECLARED_UNREAD[declared])
+    unread = UNREAD_PICTURES.get(declared_type("", content_type))  # many a JPEG is called .heic, or .bmp
+    if unread:
+        raise KindNotRead(what=unread)
     if size == 0:
         raise EmptyFile
     check_bytes(size, limits)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from media.bt709 import LUMA
 from media.frames import Footage, Frame
 from media.passes import frames_at
 
@@ -20,7 +21,6 @@ SOFT, HARD = (5, 5, 5, 3), (6, 6, 6, 0)
 STRENGTH = 4.0
 """Of the dither, in levels of 255, at 256 colours."""
 
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 CHROMA_WEIGHT = 0.42
 EYE = np.column_stack([LUMA, *(CHROMA_WEIGHT * (np.eye(3, dtype=np.float32)[[0, 2]] - LUMA))]).astype(np.float32)
 """RGB to lightness, red and blue against it, weighed as an eye does: it sees less of hue.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from media.apng import png_comment, png_frames
+from media.containers import boxes
 from media.fitting import Encoded
 from media.formats import encode
 from media.frames import SOUND_RATE, Frame, Sound
@@ -157,14 +159,7 @@ def rgb(frame: av.VideoFrame) -> Frame:
 
 
 def _moov_first(path: Path) -> bool:
-    """Walk the top-level boxes (ISO/IEC 14496-12, 4.2)."""
-    with path.open("rb") as file:
-        while len(head := file.read(8)) == 8:
-            size, kind = int.from_bytes(head[:4], "big"), head[4:]
-            if kind in {b"moov", b"mdat"}:
-                return kind == b"moov"
-            skipped = int.from_bytes(file.read(8), "big") - 16 if size == 1 else size - 8
-            if skipped < 0:
-                return False
-            file.seek(skipped, 1)
-    return False
+    """Of the top-level boxes; the file is mapped, not read."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        found = (part.name for part in boxes(data) if part.name in {b"moov", b"mdat"})
+        return next(found, b"") == b"moov"

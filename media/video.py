@@ -18,9 +18,10 @@ from typing import Any, cast
 import av
 import numpy as np
 from av.error import ExternalError
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from jobs.errors import Note
+from media.bt709 import tag_bt709, to_bt709
 from media.fitting import HEADROOM, ClipTooLarge, Encoded
 from media.frames import SOUND_RATE, Footage, Frame
 from media.likeness import likeness
@@ -68,7 +69,6 @@ SHORTEST_SIDE = 48
 
 QUANTISER = re.compile(r" q:(-?[\d.]+) ")
 """Of each frame, in the lines that x264 writes about a first pass."""
-_FINE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def encode_mp4(
     footage = Opaque(footage) if had_alpha else footage
     sound_kbps = best_sound_kbps(footage, limit)
     try:
-        with TemporaryDirectory(prefix="zoetrope-stats-") as folder:
+        with TemporaryDirectory(dir=path.parent, prefix="stats-") as folder:
             writer = _Writer(footage, metadata or {}, on_frame, Path(folder) / "stats")
             fitted = _fit(writer, Mp4Plan(sound_kbps=sound_kbps), part, limit)
         if fitted is None:
@@ -294,7 +294,7 @@ class _Writer:
         stream.codec_context.thread_type = "FRAME"
         if rate:
             stream.codec_context.bit_rate = rate
-        _tag_bt709(stream.codec_context)
+        tag_bt709(stream.codec_context)
         return stream
 
     def _track(self, container: Any, plan: Mp4Plan) -> Track | None:
@@ -317,28 +317,12 @@ def _x264_options(fps: Fraction, size: tuple[int, int]) -> dict[str, str]:
     }
 
 
-def _tag_bt709(codec: av.VideoCodecContext) -> None:
-    """Say what `_yuv` does. Without the tags a player guesses by size, and small clips turn greenish."""
-    codec.colorspace = Colorspace.ITU709
-    codec.color_range = ColorRange.MPEG
-    codec.color_primaries = ColorPrimaries.BT709
-    codec.color_trc = ColorTrc.BT709
-
-
 def _yuv(footage: Footage, width: int, height: int) -> Iterator[av.VideoFrame]:
     """The frames in limited-range BT.709 4:2:0, numbered."""
     converter = VideoReformatter()
     for number, frame in enumerate(footage):
-        converted = converter.reformat(
-            av.VideoFrame.from_ndarray(_even(frame), format="rgb24"),
-            width,
-            height,
-            "yuv420p",
-            src_color_range=ColorRange.JPEG,
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=_FINE,
-        )
+        picture = av.VideoFrame.from_ndarray(_even(frame), format="rgb24")
+        converted = to_bt709(converter, picture, "yuv420p", width, height)
         converted.pts, converted.time_base = number, 1 / footage.fps
         yield converted
 

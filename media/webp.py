@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from xml.sax.saxutils import escape, unescape
@@ -12,15 +11,15 @@ import numpy as np
 from PIL import Image
 
 from jobs.errors import Note
+from media.containers import riff_chunks
 from media.fitting import HEADROOM, Encoded, fit
 from media.frames import Footage, Frame
-from media.likeness import likeness
 from media.passes import Meter, OnFrame
-from media.plans import Plan, Road, Sampled, given_up, moments, picked, shown, size
+from media.plans import Plan, Road, Sampled, finished, moments, shown, size
 
 BEST_QUALITY, WORST_QUALITY = 88.0, 30.0
 QUALITY_BITS = 1.6
-"""Halvings of weight between the two."""
+"""Halvings of weight between the two; 1.1 to 2.2 were measured on the clips of benchmarks/encode.py."""
 SEEN_QUALITY = 70.0
 """Below this the person is told."""
 MAX_FPS = Fraction(30)
@@ -61,13 +60,8 @@ def encode_webp(
     bits = 8 * budget_bytes * HEADROOM / (footage.width * footage.height * footage.count)
     course = Sampled(road, _Webp(footage, comment), on_frame)
     step, passes = fit(course, path, budget_bytes, plenty=bits > PLENTY_BITS)
-    plan = road.plan(step)
-    places, lower = picked(footage, plan), Note("lower_quality") if _quality(plan) < SEEN_QUALITY else None
-    alike = likeness(footage, places, partial(webp_frames, path))
-    return Encoded(
-        path, path.stat().st_size, *size(footage, plan), len(places), plan.fps, passes,
-        given_up(footage, road.plan(0), plan, lower), alike,
-    )  # fmt: skip
+    lower = Note("lower_quality") if _quality(road.plan(step)) < SEEN_QUALITY else None
+    return finished(road, step, path, passes, webp_frames, lower)
 
 
 def _quality(plan: Plan) -> float:
@@ -135,9 +129,9 @@ def _animation_frame(frame: Frame, box: Box, milliseconds: int, quality: float) 
     )
     data = still.getvalue()
     pictures = b"".join(
-        _chunk(name, data[begin : begin + weight])
-        for name, begin, weight in chunks(data)
-        if name in (b"ALPH", b"VP8 ", b"VP8L")
+        _chunk(part.name, data[part.inside : part.end])
+        for part in riff_chunks(data)
+        if part.name in {b"ALPH", b"VP8 ", b"VP8L"}
     )
     numbers = (left // 2, top // 2, right - left - 1, bottom - top - 1, milliseconds)
     head = b"".join(number.to_bytes(3, "little") for number in numbers) + bytes([DO_NOT_BLEND])
@@ -152,20 +146,11 @@ def _xmp(comment: str) -> bytes:
     return _chunk(b"XMP ", PACKET.format(escape(comment)).encode("utf-8"))
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """A WebP file's chunks (RFC 9649, 2.3): name, begin and size of what each holds."""
-    at = 12
-    while at + 8 <= len(data):
-        weight = int.from_bytes(data[at + 4 : at + 8], "little")
-        yield data[at : at + 4], at + 8, min(weight, len(data) - at - 8)
-        at += 8 + weight + weight % 2
-
-
 def webp_comment(data: bytes) -> str | None:
-    """The comment that `with_xmp` put there, or None."""
-    for name, begin, weight in chunks(data):
-        if name == b"XMP ":
-            text = data[begin : begin + weight].decode("utf-8", "replace")
+    """The comment that `encode_webp` put there, or None."""
+    for part in riff_chunks(data):
+        if part.name == b"XMP ":
+            text = data[part.inside : part.end].decode("utf-8", "replace")
             _, found, rest = text.partition(BEGIN)
             return unescape(rest.partition(END)[0]) if found else None
     return None

@@ -5,19 +5,23 @@ import os
 import time
 from dataclasses import replace
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jobs.errors import Refusal
 from jobs.settings import LimitSettings
 from jobs.texts import say, word
 from media.clip_limits import ClipLimits, TooHardToRead, TooSlowToRead, clip_limits_of
-from media.clip_timing import timeline
-from media.clips import ClipFacts, declared_clip_refusal, decode_clip, probe_clip
+from media.clips import ClipFacts, decode_clip, probe_clip
 from media.frames import SOUND_RATE, FrameSpool
-from media.sounds import declared_sound_refusal, decode_sound, probe_sound
+from media.limits import PictureLimits
+from media.pictures import read_picture
+from media.sounds import decode_sound, probe_sound
 from tests.clip_zygote import Zygote
 from tests.odd_clips import (
     BLUE,
@@ -36,6 +40,7 @@ from tests.odd_clips import (
     turned,
     video,
 )
+from tests.odd_pictures import swapped_profile
 
 LIMITS = ClipLimits()
 
@@ -142,6 +147,22 @@ async def test_alpha_is_kept(name: str, path: Path, zygote: Zygote) -> None:
     assert frame[24, 8, 3] == 0
     assert frame[24, 56, 3] == 255
     assert near(frame[24, 56, :3], RED)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize(("kind", "more"), [("PNG", {}), ("WEBP", {"lossless": True}), ("AVIF", {"speed": 10})])
+async def test_a_colour_profile_is_applied_as_it_is_to_pictures(
+    kind: str, more: dict[str, Any], alpha: bool, path: Path, zygote: Zygote
+) -> None:
+    """Red and green are exchanged in it; the alpha is what it was without it."""
+    data = animated(kind, alpha=alpha, icc_profile=swapped_profile(), **more)
+    _, spool = await both(path, data, zygote)
+    _, plain = await both(path, animated(kind, alpha=alpha, **more), zygote)
+    with spool, plain, Image.open(BytesIO(read_picture(data, PictureLimits()).png)) as picture:
+        seen, solid = spool[0], plain[0][..., 3] == 255 if alpha else np.ones((48, 64), bool)
+        assert np.array_equal(seen[solid][:, :3], np.asarray(picture)[solid])
+        assert np.array_equal(seen[..., 3:], plain[0][..., 3:])
+        assert near(seen[30, 60, :3], tuple(plain[0][30, 60, [1, 0, 2]].tolist()), 25)
 
 
 async def test_a_gif_that_only_could_be_seen_through_is_opaque(path: Path, zygote: Zygote) -> None:
@@ -319,72 +340,11 @@ async def test_a_cancelled_reader_takes_its_child_along(path: Path, zygote: Zygo
     assert not zygote.running()
 
 
-@pytest.mark.parametrize(
-    ("name", "content_type", "size", "code"),
-    [
-        ("a.png", "image/jpeg", 10, "clip_still"),
-        ("a.jpg", None, 10, "clip_still"),
-        ("a.mp3", "audio/mpeg", 10, "clip_not"),
-        ("a.txt", "text/plain; charset=utf-8", 10, "clip_not"),
-        ("a.mp4", "video/mp4", 101 * 2**20, "clip_bytes"),
-        ("a.mp4", "video/mp4", 0, "clip_empty"),
-    ],
-)
-def test_a_declaration_can_rule_a_clip_out(name: str, content_type: str | None, size: int, code: str) -> None:
-    with pytest.raises(Refusal) as refusal:
-        declared_clip_refusal(name, content_type, size, LIMITS)
-
-    assert refusal.value.code == code
-    assert word(refusal.value)
-
-
-@pytest.mark.parametrize("content_type", ["video/mp4", "video/quicktime", "image/gif", "image/png", None, "odd"])
-def test_a_declaration_that_may_move_passes(content_type: str | None) -> None:
-    declared_clip_refusal("a.bin", content_type, 1000, LIMITS)
-
-
-@pytest.mark.parametrize(
-    ("name", "content_type", "code"), [("a.png", "image/png", "sound_not"), ("a.pdf", None, "sound_not")]
-)
-def test_a_declaration_can_rule_a_sound_out(name: str, content_type: str | None, code: str) -> None:
-    with pytest.raises(Refusal) as refusal:
-        declared_sound_refusal(name, content_type, 10, LIMITS)
-
-    assert refusal.value.code == code
-
-
 def test_the_owner_sets_the_limits() -> None:
     limits = clip_limits_of(LimitSettings(clip_bytes=5000, clip_seconds=5, clip_frames=50, clip_side=320))
 
     assert (limits.max_bytes, limits.max_seconds, limits.max_frames, limits.working_side) == (5000, 5, 50, 320)
-
-
-@pytest.mark.parametrize(
-    "fps", [Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60), Fraction(15)]
-)
-@pytest.mark.parametrize("clock", [1000, 90_000])
-def test_a_rate_is_recognised_through_a_coarse_clock(fps: Fraction, clock: int) -> None:
-    starts = [Fraction(round(number / fps * clock), clock) for number in range(90)]
-    line = timeline(starts, None, 1800)
-
-    assert (line.fps, line.picks, line.uneven) == (fps, tuple(range(90)), False)
-
-
-def test_gaps_are_filled_and_the_rate_is_that_between_them() -> None:
-    starts = [Fraction(number, 30) for number in (*range(10), *range(90, 100))]
-    line = timeline(starts, None, 1800)
-
-    assert (line.fps, len(line.picks), line.uneven) == (30, 100, True)
-    assert line.picks[10:90] == (9,) * 80
-
-
-@pytest.mark.parametrize(("fps", "seconds", "kept"), [(60, 45, 30), (240, 10, 60), (30, 60, 30), (144, 10, 48)])
-def test_too_many_frames_are_thinned_out_evenly(fps: int, seconds: int, kept: int) -> None:
-    line = timeline([Fraction(number, fps) for number in range(fps * seconds)], None, 1800)
-    steps = {later - earlier for earlier, later in zip(line.picks, line.picks[1:], strict=False)}
-
-    assert (line.fps, len(line.picks), steps) == (kept, kept * seconds, {fps // kept})
-    assert line.thinned == (fps != kept)
+    assert limits.max_sound_seconds == 600, "a song may be longer than the clip that it is for"
 
 
 @pytest.mark.slow

@@ -297,6 +297,21 @@ def test_a_part_is_cut_out_with_its_own_sound() -> None:
     assert (colours(thinned), thinned.fps) == ([4, 8, 12], 2)
 
 
+@pytest.mark.parametrize(("count", "kept"), [(10, [0, 3, 6]), (9, [0, 3, 6]), (11, [0, 3, 6]), (4, [0]), (2, [0])])
+@pytest.mark.parametrize("more", [0, 5])
+def test_what_is_thinned_out_ends_with_its_sound_and_not_later(count: int, kept: list[int], more: int) -> None:
+    """A rest of frames goes: for the time that the last one would stay there is no sound, or none was asked for."""
+    sound = noise((count + more) / 10)
+    spool = spool_of(numbered(count + more), 10, sound)
+    thinned = rendered(TrimRequest(every=3, end=count / 10), spool)
+    assert thinned.sound is not None
+    seconds = len(kept) / thinned.fps
+
+    assert colours(thinned) == kept
+    assert (seconds, thinned.fps) == (Fraction(count // 3 * 3 or count, 10), Fraction(10, min(3, count)))
+    assert np.array_equal(thinned.sound, sound[: round(seconds * SOUND_RATE)])
+
+
 def test_a_part_that_is_not_there_is_refused_with_the_clips_length() -> None:
     for request, asked in ((TrimRequest(start=3), 3.0), (TrimRequest(end=3.2), 3.2)):
         with pytest.raises(TrimPastEnd) as refused:
@@ -326,6 +341,26 @@ def test_a_crop_is_where_it_was_asked_for(fields: dict[str, Any], box: tuple[int
     found = CropRequest.model_validate(fields).box(shape())
 
     assert (found.left, found.top, found.width, found.height) == box
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "size"),
+    [
+        ("405x720", "9:16", (405, 720)),
+        ("500x625", "4:5", (500, 625)),
+        ("607x1080", "9:16", (607, 1080)),
+        ("854x480", "16:9", (854, 480)),
+        ("75x75", "1:1", (75, 75)),
+        ("405x719", "9:16", (404, 719)),
+    ],
+)
+def test_a_picture_of_the_shape_that_is_asked_for_is_not_touched(
+    given: str, wanted: str, size: tuple[int, int]
+) -> None:
+    width, height = map(int, given.split("x"))
+    found = CropRequest.model_validate({"shape": wanted}).box(shape(width, height))
+
+    assert (found.width, found.height) == size
 
 
 def test_a_crop_changes_no_pixel() -> None:

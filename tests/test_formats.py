@@ -160,6 +160,16 @@ def test_sound_makes_room_in_a_small_budget(film: Callable[..., FrameSpool], tmp
     assert "sound_left_out" in {note.code for note in tight.notes}
 
 
+def test_what_sound_will_weigh_is_foretold_so_that_one_encode_does(
+    film: Callable[..., FrameSpool], tmp_path: Path
+) -> None:
+    """Sound takes a quarter of this budget, and samples of the pictures hold none of it."""
+    noise = np.random.default_rng(1).integers(-9000, 9000, (4 * SOUND_RATE, 2), np.int16)
+    encoded = encode("webm", film(textured(48, grain=6), 12, noise), tmp_path / "a", 70_000)
+
+    assert (encoded.passes, probe(encoded.path).sound_codec) == (1, "opus")
+
+
 @pytest.mark.parametrize("kind", ["mp4", "gif", "webp", "webm", "apng"])
 @pytest.mark.parametrize("share", [0.6, 0.25])
 def test_two_encodes_land_close_under_the_limit(

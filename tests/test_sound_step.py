@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from jobs.errors import Note
 from jobs.requests.base import Shape
 from jobs.requests.sound import SoundRequest
 from media.frames import SOUND_RATE, FrameSpool, Sound
-from media.loudness import PEAK, TARGET_LUFS, limited, loudness, normalised
+from media.loudness import PEAK, TARGET_LUFS, levels_of, limited, loudness, normalised
 from media.tracks import joined, repeated, ring, samples, silence
 
 CPU = torch.device("cpu")
@@ -94,21 +95,24 @@ def test_low_tones_count_less_and_high_ones_more() -> None:
 def test_silence_has_no_loudness_and_stays_silent() -> None:
     for sound in (silence(SOUND_RATE), silence(0), silence(100)):
         assert loudness(sound) == -math.inf
-        assert not limited(normalised(sound)).any()
+        levels, heard = normalised(sound)
+        assert (limited(levels).any(), heard) == (False, -math.inf)
 
 
 @pytest.mark.parametrize(
     "sound", [music(4), tone(2, -50), tone(3, -1), tone(0.2)], ids=["music", "faint", "loud", "short"]
 )
 def test_a_track_becomes_as_loud_as_the_web_plays(sound: Sound) -> None:
-    heard = limited(normalised(sound))
+    levels, was = normalised(sound)
+    heard = limited(levels)
 
+    assert was == loudness(sound)
     assert loudness(heard) == pytest.approx(-20 if loudness(sound) < -46 else TARGET_LUFS, abs=0.5)
     assert np.abs(heard.astype(int)).max() <= PEAK * 32768 + 1
 
 
 def test_peaks_are_turned_down_not_clipped() -> None:
-    loud = tone(1, -12, 200).astype(float) / 32768
+    loud = levels_of(tone(1, -12, 200))
     loud[20_000:20_010] *= 6
     heard = limited(loud).astype(float) / 32768
 
@@ -171,12 +175,56 @@ def test_a_track_that_plays_once_leaves_silence_behind_it_and_ends_softly() -> N
         faded = sounded(spool, tone(9), fade=1.0).sound
 
     assert once is not None
-    assert not once[2 * SOUND_RATE + 10 :].any()
+    assert not once[2 * SOUND_RATE :].any()
     assert once[: 2 * SOUND_RATE - 300].std() > 1000
     assert faded is not None
     assert not faded[-1].any()
     loud, halfway = faded[: 3 * SOUND_RATE].std(), faded[-SOUND_RATE // 2 - 2400 : -SOUND_RATE // 2 + 2400].std()
     assert float(halfway / loud) == pytest.approx(math.sqrt(0.5), abs=0.05)
+
+
+def test_a_short_track_fades_out_where_it_ends_not_in_the_silence_behind_it() -> None:
+    with spool_with(None) as spool:
+        once = sounded(spool, tone(2), length="once", fade=1.0).sound
+
+    assert once is not None
+    assert len(once) == 4 * SOUND_RATE
+    last = np.abs(once[2 * SOUND_RATE - 4800 : 2 * SOUND_RATE].astype(int)).reshape(-1, 480, 2).max(axis=(1, 2))
+    assert last[-1] < 0.03 * np.abs(once.astype(int)).max()
+    assert (np.diff(last) < 0).all()
+    assert not once[2 * SOUND_RATE :].any()
+
+
+def test_of_a_song_only_what_is_heard_costs_memory() -> None:
+    with spool_with(tone(4)) as spool:
+        clips: dict[int, Sound | None] = {}
+        for seconds in (5, 300):
+            song = np.tile(tone(1), (seconds, 1))
+            tracemalloc.start()
+            clips[seconds] = sounded(spool, song, mode="mix", start=0.5).sound
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 70 * 2**20, f"{seconds} s: {peak / 2**20:.0f} MiB"
+
+    short, long = clips.values()
+    assert short is not None
+    assert long is not None
+    assert np.array_equal(short, long)
+
+
+def test_loudness_is_told_and_peaks_are_turned_down_in_pieces_of_bounded_size() -> None:
+    sound = np.concatenate([music(23), tone(20, -1), music(4)])
+    levels = levels_of(sound) * 8
+    tracemalloc.start()
+    loudness(np.tile(sound, (4, 1)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    seam = 10 * SOUND_RATE
+    whole, around = limited(levels), limited(levels[seam - 9600 : seam + 9600])
+
+    assert peak < 4 * sound.nbytes + 70 * 2**20
+    assert np.abs(whole.astype(int)).max() <= PEAK * 32768 + 1
+    assert np.abs(whole[seam - 4800 : seam + 4800].astype(int) - around[4800:-4800]).max() <= 1
 
 
 def test_volume_turns_it_up_and_down() -> None:

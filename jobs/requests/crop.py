@@ -95,7 +95,9 @@ class CropRequest(Finishing):
     def _shaped(self, taken: Shaped, shape: CropShape) -> Box:
         across, down = map(int, shape.split(":"))
         ratio = Fraction(across, down)
-        # Even sides, as video has them; a picture of just this shape is not touched.
+        if taken.width == round(taken.height * ratio) or taken.height == round(taken.width / ratio):
+            return Box(0, 0, taken.width, taken.height)  # as near to the shape as pixels are: odd sides stay too
+        # Even sides, as video has them.
         width = min(taken.width, 2 * round(taken.height * ratio / 2))
         height = min(taken.height, 2 * round(taken.width / ratio / 2))
         spare_x, spare_y = taken.width - width, taken.height - height

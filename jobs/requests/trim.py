@@ -40,7 +40,10 @@ class TrimRequest(Finishing):
         return self
 
     def span(self, taken: Shaped) -> range:
-        """Which frames stay, at least one.
+        """Which frames stay, at least one. Each stands for `step` frames of the clip.
+
+        What is left at the end and is no whole step goes: the last frame would be shown for longer than the part lasts,
+        and the sound would end before it, or go on past the end that was asked for.
 
         Raises:
             TrimPastEnd: the clip is shorter than that.
@@ -53,9 +56,12 @@ class TrimRequest(Finishing):
             raise TrimPastEnd(
                 asked=self.start if first >= frames else self.end or 0.0, seconds=round(float(frames / fps), 2)
             )
-        return range(first, max(first + 1, min(last, frames)), self.every)
+        count = max(1, min(last, frames) - first)
+        step = min(self.every, count)
+        return range(first, first + count // step * step, step)
 
     def gives(self, sources: Sources) -> Shape:
         """The part's length; every n-th frame plays at an n-th of the rate."""
         taken = self.taken(sources)
-        return replace(taken, num_frames=len(self.span(taken)), fps=taken.fps / self.every)
+        span = self.span(taken)
+        return replace(taken, num_frames=len(span), fps=taken.fps / span.step)
