@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.flicker_baselines import ffmpeg_deflicker, mean_and_spread
+from benchmarks.flicker_metrics import detail, luma_flicker, psnr, warping_error
 from inference.residency import Residency
 from inference.systems.base import Place, Sources
-from inference.systems.deflicker.baselines import ffmpeg_deflicker, mean_and_spread
-from inference.systems.deflicker.metrics import detail, luma_flicker, psnr, warping_error
 from inference.systems.deflicker.system import Deflicker
 from jobs.requests.deflicker import DeflickerRequest
 from tests.flickering import KINDS, Floats, Made, eight_bit, flickered, floats, parallax, spooled

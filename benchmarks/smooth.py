@@ -10,7 +10,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inference.flow import Dis
 from inference.residency import Residency
 from inference.systems.base import PLENTY, Frame, Place
 from inference.systems.rife.driver import FilmMaker, Maker, RifeMaker
-from inference.systems.rife.flow import Dis, FlowMaker
+from inference.systems.rife.flow import MEASURED, FlowMaker
 from inference.systems.rife.ifnet import IFNet
 from inference.systems.rife.versions import VERSIONS
 from inference.systems.rife.weights import FILM, RIFE, RIFE_4_26
@@ -141,8 +142,8 @@ CANDIDATES: dict[str, Dis] = {
     )
     for finest in (2, 1, 0)
 }
-CANDIDATES["medium, finest scale 0, stride 2"] = Dis(patch_stride=2)
-CANDIDATES["medium, finest scale 0, 10 refinements"] = Dis(iterations=10)
+CANDIDATES["medium, finest scale 0, stride 2"] = replace(MEASURED, patch_stride=2)
+CANDIDATES["medium, finest scale 0, 10 refinements"] = replace(MEASURED, iterations=10)
 
 
 def printed(name: str, result: Result, plain: Result, *, judge: bool = True) -> None:
@@ -194,8 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
           f"{plain.psnr:.2f} dB, SSIM {plain.ssim:.4f}, {1000 * plain.seconds:.0f} ms. One CPU thread.\n")  # fmt: skip
     print("| maker | against blending | SSIM | what is left of its error in SSIM | a frame | of blending's time |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, dis in (CANDIDATES if asked.tune else {"optical flow": Dis()}).items():
-        printed(name, judged(FlowMaker(dis), asked.frames), plain)
+    for name, how in (CANDIDATES if asked.tune else {"optical flow": MEASURED}).items():
+        printed(name, judged(FlowMaker(how), asked.frames), plain)
     for maker in () if asked.tune else installed(asked.models):
         printed(maker.label, judged(maker, asked.frames), plain)
     with tempfile.TemporaryDirectory() as folder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 import cv2
@@ -19,6 +20,8 @@ from media.frames import Frame, FrameSpool
 
 Floats = NDArray[np.float32]
 Kind = Literal["exposure", "colour", "local", "mixed"]
+HEIGHT, WIDTH = 72, 96
+"""Of the clips of `made`."""
 KINDS: tuple[Kind, ...] = ("exposure", "colour", "local", "mixed")
 
 
@@ -75,6 +78,17 @@ def parallax(count: int = 24, height: int = 144, width: int = 192, seed: int = 3
     return Made(
         np.stack(frames).astype(np.float32), [(a.astype(np.float32), b.astype(np.float32)) for a, b in flows[:-1]]
     )
+
+
+@cache
+def made(count: int = 20, seed: int = 3) -> Made:
+    """A small one, made once for all tests."""
+    return parallax(count, HEIGHT, WIDTH, seed, pace=0.7)
+
+
+def brightness(*levels: float) -> Floats:
+    """A factor for each frame."""
+    return np.array(levels, np.float32)[:, None, None, None]
 
 
 def flickered(frames: Floats, kind: Kind, seed: int = 5) -> Floats:

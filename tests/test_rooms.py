@@ -17,7 +17,7 @@ from jobs.requests import BY_SYSTEM, GENERATIONS, REQUESTS, AnyRequest, Request
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = list(ROOMS)
 PICKLED = dict.fromkeys(("rife-4.26", "rife-4.9", "rife-4.7", "film"), (".zip", ".pkl", ".pth", ".pt"))
-"""Published as pickles alone; tests/test_smooth.py shows that nothing but tensors is ever taken out of them."""
+"""Published as pickles alone; tests/test_smooth_networks.py shows that only tensors are ever taken out of them."""
 WEIGHTS = [weights for room in ROOMS.values() for weights in room.weights]
 
 

@@ -1,48 +1,25 @@
-"""Smooth: what it promises of rate, length, cuts, seams and files, with weights and without."""
+"""Smooth: what it promises of rate, length, cuts and seams, with weights and without."""
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import pickle
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from benchmarks.smooth import BlendMaker, psnr, scene
-from inference.residency import Residency
-from inference.systems.base import PLENTY, Cancelled, Clip, Frame, Place, Sources, Thrift
-from inference.systems.rife.driver import FilmMaker, RifeMaker, feather, scale_for, spans
-from inference.systems.rife.errors import SmoothForeign, SmoothUnreadable
-from inference.systems.rife.film import Film
+from inference.systems.base import PLENTY, Cancelled, Clip, Frame, Sources, Thrift
 from inference.systems.rife.flow import FlowMaker
-from inference.systems.rife.ifnet import IFNet
-from inference.systems.rife.loader import load_film, load_rife, recognised, rife_tensors, script_tensors, shapes_of
 from inference.systems.rife.system import Smooth
-from inference.systems.rife.timeline import Look, instants, keys, looked, plan, ssim, thumbnail
-from inference.systems.rife.versions import VERSIONS, version_in
-from inference.systems.rife.weights import FILM, RIFE_4_7, RIFE_4_26
 from jobs.requests.base import Shape
-from jobs.requests.smooth import MOST_FRAMES, SmoothRequest, SmoothTooMany, frames_given
+from jobs.requests.smooth import MOST_FPS, MOST_FRAMES, SmoothFast, SmoothRequest, SmoothTooMany
+from jobs.texts import say, word
 from media.frames import FrameSpool
-from tests.tiny_models.rife import tiny_film, tiny_rife, training_file, write_film, write_rife
-
-CPU = torch.device("cpu")
-REFERENCE = Path(os.environ.get("ZOETROPE_GOLDENS", Path(__file__).resolve().parents[2] / "shared" / "reference"))
-MANIFESTS = REFERENCE / "rife" / "manifest"
-published = pytest.mark.skipif(not MANIFESTS.is_dir(), reason=f"no manifests in {MANIFESTS}; set ZOETROPE_GOLDENS")
+from tests.smoothing import keep_going, moving, place, small, with_alpha
+from tests.tiny_models.rife import write_film, write_rife
 
 
 @pytest.fixture(scope="session")
@@ -52,14 +29,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rife(folder)
     write_film(folder)
     return folder
-
-
-def keep_going(stage: str, step: int, total: int) -> None:
-    """A tick of a job that nobody cancels."""
-
-
-def place(models: Path = Path("none"), **options: Any) -> Place:
-    return Place(models=models, device=CPU, dtype=torch.float32, residency=Residency(CPU), options=options)
 
 
 OPEN: list[FrameSpool] = []
@@ -79,150 +48,11 @@ def spool(frames: Sequence[Frame], fps: Fraction | int = 8) -> FrameSpool:
     return OPEN[-1]
 
 
-def small(at: Callable[[float], Frame], moments: Sequence[float], size: tuple[int, int] = (96, 64)) -> list[Frame]:
-    """A few frames of a benchmark scene, small."""
-    return [np.asarray(cv2.resize(at(moment), size, interpolation=cv2.INTER_AREA), np.uint8) for moment in moments]
-
-
-def moving(count: int, size: tuple[int, int] = (96, 64), seed: int = 1) -> list[Frame]:
-    return small(scene(seed, 6, 3, 10), range(count), size)
-
-
-def with_alpha(frames: Sequence[Frame]) -> list[Frame]:
-    """A disc that travels over nothing."""
-    given: list[Frame] = []
-    for index, frame in enumerate(frames):
-        alpha = np.zeros(frame.shape[:2], np.uint8)
-        cv2.circle(alpha, (30 + 4 * index, 30), 18, 255, -1, cv2.LINE_AA)
-        given.append(np.dstack([frame, alpha]))
-    return given
-
-
 def render(
     clip: FrameSpool, models: Path = Path("none"), thrift: Thrift = PLENTY, **fields: Any
 ) -> tuple[Clip, list[Frame]]:
     made = Smooth(place(models)).render(SmoothRequest(**fields), Sources({}, {"clip": clip}), keep_going, thrift)
     return made, list(made.frames)
-
-
-# -- when --
-
-
-@given(
-    st.integers(1, 12),
-    st.fractions(1, 60, max_denominator=1001),
-    st.fractions(1, 60, max_denominator=1001),
-    st.booleans(),
-)
-@settings(max_examples=100, deadline=None)
-def test_new_frames_are_evenly_spaced_and_never_beyond_the_clip(
-    count: int, fps: Fraction, rate: Fraction, loop: bool
-) -> None:
-    moments = list(instants(count, fps, rate, loop))
-
-    assert len(moments) == frames_given(count, fps, rate, loop)
-    assert moments[0] == 0
-    assert len({after - before for before, after in pairwise(moments)}) <= 1
-    if loop:
-        step = Fraction(count, len(moments))
-        assert moments[-1] + step == count, "the step over the seam is a step as any"
-    else:
-        assert count - 1 - fps / rate < moments[-1] <= count - 1
-
-
-@given(st.integers(1, 12), st.sampled_from([2, 4, 8]))
-def test_a_factor_gives_the_published_number_of_frames(count: int, multi: int) -> None:
-    fps = Fraction(7)
-
-    assert frames_given(count, fps, fps * multi, loop=False) == (count - 1) * multi + 1
-    assert frames_given(count, fps, fps * multi, loop=True) == count * multi
-
-
-@st.composite
-def looks(draw: st.DrawFn) -> Look:
-    count = draw(st.integers(1, 14))
-    return Look(
-        count,
-        draw(st.frozensets(st.integers(0, count - 1))),
-        draw(st.frozensets(st.integers(1, count - 1))) if count > 1 else frozenset(),
-    )
-
-
-@given(looks(), st.fractions(1, 60, max_denominator=7), st.fractions(1, 60, max_denominator=7), st.booleans())
-@settings(max_examples=150, deadline=None)
-def test_nothing_is_ever_mixed_over_a_cut_or_beyond_the_ends(
-    look: Look, fps: Fraction, rate: Fraction, loop: bool
-) -> None:
-    moments = list(instants(look.count, fps, rate, loop))
-    steps = list(plan(look, moments, loop))
-
-    assert len(steps) == len(moments)
-    for moment, step in zip(moments, steps, strict=True):
-        if step.t == 0:
-            assert step.left <= moment < step.left + 1, "a frame stands no longer than until the next one's time"
-            continue
-        right = step.right or look.count
-        assert step.left < moment < right
-        assert moment == step.left + Fraction(step.t).limit_denominator(10**6) * (right - step.left)
-        assert not look.cuts & set(range(step.left, right))
-        assert right < look.count or loop
-        assert set(range(step.left + 1, right)) <= look.repeats, "only repeats are passed over"
-
-
-def test_originals_are_handed_on_and_in_betweens_lie_in_the_middle() -> None:
-    steps = list(plan(Look(3), instants(3, Fraction(8), Fraction(16), loop=False), loop=False))
-
-    assert [(step.left, step.right, step.t) for step in steps] == [
-        (0, 0, 0), (0, 1, 0.5), (1, 1, 0), (1, 2, 0.5), (2, 2, 0),
-    ]  # fmt: skip
-
-
-def test_a_frame_that_repeats_for_a_moment_gives_way_and_a_standing_picture_stays() -> None:
-    assert keys(Look(6, repeats=frozenset({1, 3, 5}))) == [0, 2, 4]
-    assert keys(Look(7, repeats=frozenset({2, 3, 4}))) == [0, 1, 2, 3, 4, 5, 6]
-
-
-# -- what is seen in a clip --
-
-
-def test_a_picture_is_like_itself_and_not_like_another() -> None:
-    first, other = (thumbnail(frame) for frame in (*moving(1), *moving(1, seed=40)))
-
-    assert ssim(first, first) == pytest.approx(1)
-    assert ssim(first, other) < 0.2
-
-
-@pytest.mark.parametrize("speed", [2, 12, 30])
-def test_fast_motion_is_no_cut_and_a_cut_in_it_is_found(speed: float) -> None:
-    one, other = scene(1, speed / 3, 4, speed), scene(40, -speed / 3, 4, speed)
-    frames = small(one, range(5)) + small(other, range(5))
-
-    assert looked(frames, keep_going).cuts == {4, 9}, "4, and the seam from one scene to the other"
-
-
-def test_a_cut_between_like_compositions_is_told_by_its_colours() -> None:
-    """The same shapes in other colours, so that structure alone would not tell."""
-    frames = moving(10)
-    turned = [np.ascontiguousarray(255 - frame[..., ::-1] // 2) for frame in frames[5:]]
-
-    assert 4 in looked(frames[:5] + turned, keep_going).cuts
-
-
-def test_a_fade_is_no_cut() -> None:
-    frame = moving(1)[0].astype(np.float32)
-    fade = [(frame * level).astype(np.uint8) for level in np.linspace(1, 0.05, 16)]
-
-    assert looked([*fade, *fade[::-1]], keep_going).cuts == frozenset()
-
-
-def test_frames_coded_twice_are_told_from_frames_that_move_a_little() -> None:
-    frames = moving(3)
-    noise = np.random.default_rng(0).integers(0, 4, frames[0].shape) == 0
-    again = np.clip(frames[1].astype(int) + noise, 0, 255).astype(np.uint8)
-    blink = frames[2].copy()
-    blink[20:26, 20:30] = 255
-
-    assert looked([frames[0], frames[1], again, frames[2], blink], keep_going).repeats == {2}
 
 
 # -- rate, length, cuts, seams: the whole room --
@@ -301,7 +131,7 @@ def test_a_seam_that_is_a_cut_is_left_and_said() -> None:
     assert (given[-1] == frames[-1]).all()
 
 
-@pytest.mark.parametrize("size", [(97, 61), (1, 1), (200, 17), (33, 128), (130, 66)])
+@pytest.mark.parametrize("size", [(97, 61), (1, 1), (200, 12), (200, 17), (33, 128), (130, 66)])
 @pytest.mark.parametrize("method", ["rife", "film", "flow"])
 def test_any_size(models: Path, method: str, size: tuple[int, int]) -> None:
     frames = moving(2, size)
@@ -397,6 +227,13 @@ def test_what_was_asked_for_and_is_missing_is_said(models: Path, tmp_path: Path)
     assert chosen.render(SmoothRequest(), Sources({}, {"clip": clip}), keep_going).facts["method"] == "FILM"
 
 
+@pytest.mark.parametrize("scale", ["0.25", "0.5", "2"])
+def test_every_scale_comes_back_to_size(models: Path, scale: str) -> None:
+    _, given = render(spool(moving(2, (97, 61))), models, scale=scale)
+
+    assert given[1].shape == (61, 97, 3)
+
+
 # -- the request --
 
 
@@ -411,9 +248,51 @@ def test_what_it_gives_is_what_comes_out() -> None:
 
 def test_more_frames_than_a_clip_may_have_are_refused() -> None:
     with pytest.raises(SmoothTooMany) as refused:
-        SmoothRequest(factor="x8").gives({"clip": Shape(96, 64, 1800, Fraction(30))})
+        SmoothRequest(factor="x8").gives({"clip": Shape(96, 64, 1800, Fraction(7))})
 
     assert refused.value.facts == {"frames": 14393, "limit": MOST_FRAMES}
+
+
+@pytest.mark.parametrize("fps", [15, 24])
+def test_a_rate_that_is_no_higher_is_made_and_said(fps: int) -> None:
+    made, _ = render(spool(moving(8), 24), fps=fps, method="flow")
+
+    assert made.fps == fps
+    assert [note.code for note in made.notes] == ["smooth_no_more"]
+    assert all(say(note.code, note.facts) for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("fps", "factor", "rate"),
+    [
+        (7, "x8", 56),
+        (15, "x4", 60),
+        (24, "x2", 48),
+        (24, "x4", 48),
+        (30, "x8", 60),
+        (Fraction(30000, 1001), "x4", Fraction(60000, 1001)),
+    ],
+)
+def test_no_factor_leads_beyond_60_frames_a_second(fps: Fraction | int, factor: Any, rate: Fraction | int) -> None:
+    """What would gives way to the largest factor that does not, and the person hears it."""
+    request = SmoothRequest(factor=factor, method="flow")
+    made, given = render(spool(moving(2), fps), factor=factor, method="flow")
+    capped = request.asked(Fraction(fps)) > MOST_FPS
+
+    assert request.gives({"clip": Shape(96, 64, 2, Fraction(fps))}).fps == made.fps == rate
+    assert len(given) == rate / fps + 1
+    assert [note.code for note in made.notes] == ["smooth_capped"] * capped
+    assert all(say(note.code, note.facts) for note in made.notes)
+
+
+@pytest.mark.parametrize("fps", [31, 50, 60, 120])
+def test_a_clip_that_is_fast_already_is_refused_with_what_would_do(fps: int) -> None:
+    known = {"clip": Shape(96, 64, 50, Fraction(fps))}
+    with pytest.raises(SmoothFast) as refused:
+        SmoothRequest(factor="x2").gives(known)
+
+    assert word(refused.value).startswith(f"This clip already has {fps} frames a second; ×2 would make {2 * fps}")
+    assert SmoothRequest(factor="x2", fps=60).gives(known).fps == 60
 
 
 # -- quality --
@@ -440,248 +319,3 @@ def test_what_comes_to_light_is_taken_from_the_frame_that_shows_it() -> None:
     [blended] = BlendMaker().between(at(0), at(2), [0.5])
 
     assert np.abs(ours.astype(int) - truth)[touched].mean() < 0.2 * np.abs(blended.astype(int) - truth)[touched].mean()
-
-
-# -- large pictures --
-
-
-@given(st.integers(1, 5000), st.integers(300, 1024))
-def test_tiles_cover_everything_and_overlap(length: int, tile: int) -> None:
-    parts = spans(length, tile, 128)
-
-    assert parts[0].start == 0
-    assert parts[-1].stop == length
-    assert all(part.stop - part.start == min(tile, length) for part in parts)
-    assert all(before.stop - after.start >= 128 for before, after in pairwise(parts))
-    total = torch.zeros(length)
-    for part in parts:
-        total[part] += feather(part, length, CPU)
-    assert total.min() > 0.4
-
-
-def test_film_in_tiles_is_film_whole(models: Path) -> None:
-    """But for what lies farther than the overlap, which a random network hardly looks at."""
-    first, second = moving(2, (320, 200))
-    whole, tiled = (FilmMaker(place(models), FILM, PLENTY) for _ in range(2))
-    tiled.tile = 256
-    [one], [other] = (list(maker.between(first, second, [0.5])) for maker in (whole, tiled))
-
-    assert np.abs(one.astype(int) - other).mean() < 3
-    assert one.std() > 5, "there is a picture"
-
-
-def test_large_clips_look_for_motion_at_a_smaller_size() -> None:
-    assert [scale_for(*size) for size in ((1920, 1080), (3840, 2160), (2160, 3840), (7680, 4320))] == [
-        1,
-        0.5,
-        0.5,
-        0.25,
-    ]
-
-
-@pytest.mark.parametrize("scale", ["0.25", "0.5", "2"])
-def test_every_scale_comes_back_to_size(models: Path, scale: str) -> None:
-    _, given = render(spool(moving(2, (97, 61))), models, scale=scale)
-
-    assert given[1].shape == (61, 97, 3)
-
-
-# -- files --
-
-
-@published
-@pytest.mark.parametrize("name", VERSIONS)
-def test_every_version_has_the_published_names_and_shapes(name: str) -> None:
-    manifest = json.loads((MANIFESTS / "versions.json").read_text("utf-8"))
-    assert manifest.keys() == VERSIONS.keys()
-    tensors = json.loads((MANIFESTS / manifest[name]).read_text("utf-8"))["tensors"]
-    wanted = {key.removeprefix("module."): tuple(shape) for key, (shape, _) in tensors.items()}
-
-    assert shapes_of(VERSIONS[name]) == wanted
-    found = recognised(wanted, f"flownet_v{name}.pkl")
-    assert found is not None
-    assert found == VERSIONS[name]
-
-
-@published
-def test_film_has_the_published_names_and_shapes() -> None:
-    tensors = json.loads((MANIFESTS / "film_net.json").read_text("utf-8"))["tensors"]
-    with torch.device("meta"):
-        ours = {name: tuple(tensor.shape) for name, tensor in Film().state_dict().items()}
-
-    assert ours == {name: tuple(shape) for name, (shape, _) in tensors.items()}
-
-
-def test_of_versions_with_the_same_tensors_the_name_decides_and_else_the_newest() -> None:
-    shapes = shapes_of(VERSIONS["4.25"])
-
-    for names, name in (
-        (("flownet_v4.25.pkl",), "4.25"),
-        (("flownet.pkl", "rife-4.25"), "4.25"),
-        (("flownet.pkl",), "4.26"),
-        (("rife47.pth",), "4.26"),
-    ):
-        found = recognised(shapes, *names)
-        assert found is not None
-        assert found.name == name
-
-
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [
-        ("flownet_v4.26.pkl", "4.26"),
-        ("rife47.pth", "4.7"),
-        ("rife417.pth", "4.17"),
-        ("rife426_heavy.pth", "4.26.heavy"),
-        ("flownet_v4.25.lite.pkl", "4.25.lite"),
-        ("RIFEv4.26_0921.zip", "4.26"),
-        ("rife-4.9", "4.9"),
-        ("flownet.pkl", None),
-        ("rife46.pth", "4.6"),
-        ("model14.26", None),
-        ("rife499.pth", None),
-    ],
-)
-def test_names_that_speak_of_a_version(text: str, version: str | None) -> None:
-    assert version_in(text) == version
-
-
-@pytest.mark.parametrize("version", ["4.0", "4.4", "4.6", "4.7", "4.12", "4.22", "4.25.lite", "4.26.heavy"])
-@pytest.mark.parametrize("layout", ["module", "bare"])
-def test_every_published_form_is_read_and_recognised(tmp_path: Path, version: str, layout: str) -> None:
-    network = tiny_rife(version)
-    path = tmp_path / f"flownet_v{version}.pkl"
-    torch.save(training_file(network) if layout == "module" else network.state_dict(), path)
-    tensors = rife_tensors("rife", path)
-    found = recognised({name: tuple(tensor.shape) for name, tensor in tensors.items()}, path.name)
-
-    assert found is not None
-    assert found.name == version
-    assert tensors.keys() == network.state_dict().keys()
-    assert all(torch.equal(tensors[name], tensor) for name, tensor in network.state_dict().items())
-
-
-def test_the_archive_that_was_never_run_gives_what_running_it_would(models: Path) -> None:
-    path = models / "film" / "film_net_fp32.pt"
-    ours, wanted = script_tensors("film", path), tiny_film().state_dict()
-
-    assert ours.keys() == wanted.keys()
-    assert all(torch.equal(ours[name], tensor) for name, tensor in wanted.items())
-    network = load_film(FILM, models, torch.float32)
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in network.state_dict().items())
-
-
-class _Trap:
-    """Unpickled as such, it would write a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.mark),)
-
-
-def _zipped(members: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return packed.getvalue()
-
-
-def _bad_files(mark: Path) -> dict[str, bytes]:
-    good = io.BytesIO()
-    torch.save(training_file(tiny_rife()), good)
-    trap = io.BytesIO()
-    torch.save({"module.block0": _Trap(mark)}, trap)
-    inner = io.BytesIO()
-    torch.save([1, 2, 3], inner)
-    return {
-        "cut off": good.getvalue()[:-2000],
-        "empty": b"",
-        "text": b"<html>not found</html>" * 50,
-        "a trap": trap.getvalue(),
-        "a bare trap": pickle.dumps(_Trap(mark)),
-        "a trap in a release": _zipped({"train_log/flownet.pkl": trap.getvalue()}),
-        "a trap as a program": _zipped({"a/data.pkl": pickle.dumps(_Trap(mark)), "a/version": b"3"}),
-        "a list": inner.getvalue(),
-        "an empty archive": _zipped({}),
-        "a storage of another size": _zipped({"a/data.pkl": b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x09tQ.", "a/data/0": b"\0" * 8}),  # noqa: E501
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", list(_bad_files(Path("none"))))
-@pytest.mark.parametrize("read", [rife_tensors, script_tensors])
-def test_no_stranger_s_file_does_anything(
-    tmp_path: Path, kind: str, read: Callable[[str, Path], dict[str, torch.Tensor]]
-) -> None:
-    mark, path = tmp_path / "mark", tmp_path / "flownet.pkl"
-    path.write_bytes(_bad_files(mark)[kind])
-
-    with pytest.raises(SmoothUnreadable) as refused:
-        read("rife-4.26", path)
-    assert refused.value.facts == {"model": "rife-4.26", "file": "flownet.pkl"}
-    assert not mark.exists()
-
-
-@pytest.mark.parametrize("read", [rife_tensors, script_tensors])
-def test_what_unpacks_to_too_much_is_not_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[str, Path], dict[str, torch.Tensor]]
-) -> None:
-    path = tmp_path / "flownet.pkl"
-    path.write_bytes(_zipped({"a/data.pkl": b"\0" * 3_000_000, "train_log/flownet.pkl": b"\0"}))
-    monkeypatch.setattr("inference.systems.rife.loader.MOST_BYTES", 1_000_000)
-    assert path.stat().st_size < 1_000_000
-
-    with pytest.raises(SmoothUnreadable):
-        read("rife-4.26", path)
-
-
-def test_a_foreign_checkpoint_is_named(tmp_path: Path, models: Path) -> None:
-    folder = tmp_path / RIFE_4_7.name
-    folder.mkdir()
-    torch.save({**tiny_rife().state_dict(), "contextnet.conv1.weight": torch.zeros(2, 2)}, folder / "rife47.pth")
-    with pytest.raises(SmoothForeign) as refused:
-        load_rife(RIFE_4_7, tmp_path, torch.float32)
-    assert refused.value.facts == {"model": "rife-4.7", "file": "rife47.pth"}
-
-    (tmp_path / FILM.name).mkdir()
-    (tmp_path / FILM.name / "film_net_fp32.pt").write_bytes(
-        _zipped({"a/data.pkl": b"\x80\x02c__torch__\nOther\n)\x81}b."})
-    )
-    with pytest.raises(SmoothForeign):
-        load_film(FILM, tmp_path, torch.float32)
-
-
-def test_half_precision_is_close_to_full() -> None:
-    """The head and blocks in float16, coordinates in float32: what a GPU does."""
-    network = tiny_rife().requires_grad_(requires_grad=False)
-    first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in moving(2, (128, 64)))
-    full = network.between(network.pair(first, second), 0.5)
-    half = network.half().between(network.pair(first.half(), second.half()), 0.5)
-
-    assert half.dtype == torch.float16
-    assert float((half.float() - full).abs().max()) < 0.02
-
-
-def test_the_oldest_look_again_at_fast_motion() -> None:
-    """4.0 and 4.1 double their scales where both flows exceed 32 pixels; the same blocks without the rule do not."""
-    network = tiny_rife("4.0")
-    with torch.no_grad():
-        network.get_submodule("block1").get_parameter("lastconv.bias")[:4] = 40.0
-    calm = IFNet(VERSIONS["4.0"].narrowed(8))
-    calm.version = replace(calm.version, doubles=False)
-    calm.load_state_dict(network.state_dict())
-    first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in moving(2, (128, 64)))
-    asked: list[float] = []
-    network.get_submodule("block0").register_forward_pre_hook(lambda _, given: asked.append(given[2]))
-    again = network.between(network.pair(first, second), 0.5)
-
-    assert asked == [8, 16]
-    assert not torch.equal(again, calm.between(calm.pair(first, second), 0.5))
-
-
-def test_the_installed_release_archive_is_rife_4_26(models: Path) -> None:
-    maker = RifeMaker(place(models), RIFE_4_26, PLENTY)
-
-    assert maker.label == "RIFE 4.26"

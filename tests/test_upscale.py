@@ -99,6 +99,48 @@ def test_a_clip_becomes_as_many_times_as_large_and_keeps_its_alpha_and_sound(
     assert np.abs(centres - soft(37, 21, 4)[..., 3]).mean() < 12
 
 
+def write_doubling(models: Path) -> None:
+    """A checkpoint that shows each pixel four times: edges are as hard as no alpha by Lanczos is."""
+    write_swin2sr(models)
+    file = models / SWIN2SR.name / "model.safetensors"
+    state = load_file(file)
+    drawing = ("first_convolution", "conv_after_body", "upsample.")
+    state.update(
+        {name: torch.zeros_like(held) for name, held in state.items() if any(part in name for part in drawing)}
+    )
+    far = 10.0  # beyond what the activation bends
+    state["upsample.conv_before_upsample.bias"][:3] = far
+    state["upsample.final_convolution.bias"][:] = -far
+    for channel in range(3):
+        for name in ("swin2sr.first_convolution", "upsample.conv_before_upsample", "upsample.final_convolution"):
+            state[f"{name}.weight"][channel, channel, 1, 1] = 1
+        state["upsample.upsample.convolution_0.weight"][4 * channel : 4 * channel + 4, channel, 1, 1] = 1
+    save_file(state, file, {"format": "pt"})
+
+
+def disc(hidden: Frame) -> Frame:
+    """Bright on transparency; `hidden` is what lies there unseen."""
+    down, across = np.mgrid[:48, :64]
+    alpha = np.clip(16.5 - np.hypot(across - 32, down - 24), 0, 1) * 255
+    colours = np.where(alpha[..., None] > 0, (255, 230, 150), hidden)
+    return np.dstack([colours, alpha]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("factor", ["x2", "x4"])
+def test_a_bright_thing_on_transparency_keeps_its_colour_up_to_its_rim(tmp_path: Path, factor: str) -> None:
+    write_doubling(tmp_path)
+    noise = np.random.default_rng(1).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    given: list[Frame] = []
+    for hidden in (np.zeros_like(noise), noise):
+        with spool_of(disc(hidden), disc(hidden)) as spool:
+            given += upscaled(spool, tmp_path, factor=factor).frames
+
+    for frame in given:
+        seen = frame[frame[..., 3] > 0][:, :3].astype(int)
+        assert np.abs(seen - (255, 230, 150)).max() <= 2
+    assert np.array_equal(given[0], given[2]), "what nobody sees changes nothing"
+
+
 def test_the_network_is_what_draws_and_draws_the_same_again(models: Path, tmp_path: Path) -> None:
     with spool_of(soft(40, 32)) as spool:
         once, again = (next(iter(upscaled(spool, models).frames)) for _ in range(2))

@@ -42,7 +42,7 @@ def test_a_process_loads_what_it_needs_and_nothing_from_behind_its_wall(
 
 INERT = {"inference/systems/rife/loader.py"}
 """FILM is published as a program alone. Its reader knows ten names, all of them inert, and never runs what it finds:
-tests/test_smooth.py feeds it what would."""
+tests/test_smooth_networks.py feeds it what would."""
 
 
 @pytest.mark.parametrize("room", ["jobs", "bot", "commands", "media", "console", "inference"])

@@ -10,6 +10,8 @@ from jobs.requests.base import Finishing, Rates, Shape, Shaped, Sources
 LoopStyle = Literal["blend", "crossfade", "boomerang"]
 LEAST_FRAMES = 3
 """Fewer have no motion to close."""
+LEAST_SECONDS = 0.1
+"""Where not even that fits, it stands for as much as does."""
 USUAL_PART = 3
 """Where nobody says how long: one of so many parts of the clip, and at most a second of it."""
 
@@ -37,7 +39,10 @@ class LoopRequest(Finishing):
         default="blend", description="blend: the end flows into the start; crossfade; boomerang: there and back"
     )
     seconds: float | None = Field(
-        default=None, ge=0.1, le=5, description="how long the end turns into the start; empty: a third, at most 1 s"
+        default=None,
+        ge=LEAST_SECONDS,
+        le=5,
+        description="how long the end turns into the start; empty: a third, at most 1 s",
     )
 
     def overlap(self, taken: Shaped) -> int:
@@ -53,10 +58,14 @@ class LoopRequest(Finishing):
             return 0
         if self.seconds is None:
             return max(1, min(frames // USUAL_PART, round(fps)))
-        wanted = max(1, round(self.seconds * fps))
-        if 2 * wanted > frames:
-            raise LoopOverlap(most=int(50 * frames / fps) / 100, seconds=round(float(frames / fps), 2))
-        return wanted
+        wanted, most = max(1, round(self.seconds * fps)), frames // 2
+        if wanted <= most:
+            return wanted
+        if self.seconds <= LEAST_SECONDS:
+            return most
+        # Rounded down, so that what is advised is never refused again.
+        advised = max(LEAST_SECONDS, int(100 * most / fps) / 100)
+        raise LoopOverlap(most=advised, seconds=round(float(frames / fps), 2))
 
     def gives(self, sources: Sources) -> Shape:
         """A boomerang shows every frame but the two ends twice; the others are shorter by the overlap."""

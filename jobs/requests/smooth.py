@@ -10,8 +10,10 @@ from pydantic import Field
 from jobs.errors import Refusal
 from jobs.requests.base import Advanced, Finishing, Rates, Shape, Sources, Work
 
-MOST_FRAMES = 7200
-"""Two minutes at 60 frames a second."""
+MOST_FPS = 60
+"""No screen that people have shows more, and 8 × 60 frames a second would be a file of nothing else."""
+MOST_FRAMES = 120 * MOST_FPS
+"""Two minutes of it."""
 
 Factor = Literal["x2", "x4", "x8"]
 Method = Literal["auto", "rife", "film", "flow"]
@@ -21,6 +23,12 @@ class SmoothTooMany(Refusal):
     """More frames would come out than a clip may have."""
 
     code = "smooth_too_many"
+
+
+class SmoothFast(Refusal):
+    """Not even twice the clip's rate may be made."""
+
+    code = "smooth_fast"
 
 
 def frames_given(count: int, fps: Fraction, rate: Fraction, loop: bool) -> int:
@@ -38,7 +46,9 @@ class SmoothRequest(Finishing):
 
     system: Literal["smooth"] = "smooth"
     factor: Factor = Field(default="x2", description="how many times the frames a second")
-    fps: int | None = Field(default=None, ge=8, le=60, description="frames a second to reach, instead of a factor")
+    fps: int | None = Field(
+        default=None, ge=8, le=MOST_FPS, description="frames a second to reach, instead of a factor"
+    )
     loop: bool = Field(default=False, description="the clip repeats: lead from its last frame to its first as well")
     method: Method = Field(default="auto", description="what makes the frames; auto: the best that is installed here")
     scale: Annotated[Literal["auto", "0.25", "0.5", "1", "2"], Advanced()] = Field(
@@ -50,15 +60,29 @@ class SmoothRequest(Finishing):
         """The factor as a number."""
         return int(self.factor.removeprefix("x"))
 
-    def rate(self, fps: Fraction) -> Fraction:
-        """The new rate of a clip at `fps`."""
+    def asked(self, fps: Fraction) -> Fraction:
+        """The rate that was asked for a clip at `fps`, however high."""
         return Fraction(self.fps) if self.fps else fps * self.multi
+
+    def rate(self, fps: Fraction) -> Fraction:
+        """The new rate of a clip at `fps`: where a factor asks for too much, the largest one that does not.
+
+        Raises:
+            SmoothFast: not even twice the rate may be.
+        """
+        asked = self.asked(fps)
+        if asked <= MOST_FPS:
+            return asked
+        times = MOST_FPS // fps
+        if times < 2:
+            raise SmoothFast(fps=float(fps), asked=float(asked), factor=self.multi, limit=MOST_FPS)
+        return fps * times
 
     def gives(self, sources: Sources) -> Shape:
         """The same clip with more frames in the same time.
 
         Raises:
-            SmoothTooMany: more than a clip may have.
+            SmoothFast, SmoothTooMany: more frames than a second or a clip may have.
         """
         clip = self.taken(sources)
         rate = self.rate(clip.fps)

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from inference.systems.deflicker import baselines, metrics
-from inference.systems.deflicker.motion import at_motion_edge, unmatched
-from inference.systems.deflicker.networks import Atlas, LocalRefinement, NeuralFilter, as_published
+from benchmarks import flicker_baselines as baselines
+from benchmarks import flicker_metrics as metrics
+from inference.systems.deflicker.motion import unmatched
 from tests.golden_adapters.case import Case, Check
+from tests.golden_adapters.deflicker_networks import Atlas, LocalRefinement, NeuralFilter, as_published
 
 Rules = Sequence[tuple[str, str, float, float]]
 
@@ -125,7 +126,7 @@ def metrics_and_practical(case: Case) -> Iterable[Check]:
     tolerance = case.facts["tolerance"]
     for name, masks in {
         "occ_fb": [unmatched(there, back) for there, back in flows],
-        "occ_motion": [at_motion_edge(there) for there, _ in flows],
+        "occ_motion": [metrics.at_motion_edge(there) for there, _ in flows],
     }.items():
         yield FewDiffer(name, torch.as_tensor(np.stack(masks).astype(np.uint8)), 0.005)
     recorded = float(case.outputs["warp_error"])

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.systems.deflicker.motion import Floats, Mask, blurred, flow_between, luma, unmatched, warp
+from inference.flow import Floats, warp
+from inference.systems.deflicker.motion import Mask, blurred, flow_between, luma, unmatched
 from inference.systems.deflicker.shots import is_cut, segments, steps_in
 from media.frames import Frame
 

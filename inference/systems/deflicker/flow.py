@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference.flow import Floats, warp
 from inference.systems.deflicker.colour import Course, Look, Tone, lines_from
-from inference.systems.deflicker.motion import Floats, Mask, blurred, chained, flow_between, unmatched, warp
+from inference.systems.deflicker.motion import Mask, blurred, chained, flow_between, unmatched
 
 WORKING = 256
 """Longest side of the pictures in which corrections are found: so the cost hardly grows with the clip's size."""
@@ -46,11 +47,6 @@ class LocalLight:
         self._look, self._course, self._tones, self._reach = look, course, tones, reach
         self._looks: dict[int, Look] = {}
         self._flows: dict[int, tuple[Floats, Floats]] = {}
-
-    @property
-    def held(self) -> int:
-        """Small pictures in memory."""
-        return len(self._looks)
 
     def correction(self, t: int) -> Floats:
         """What to add to frame `t`, its tone already steadied: small RGB `[h, w, 3]`, levels 0..1."""

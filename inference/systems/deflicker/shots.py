@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.systems.deflicker.motion import Floats, Mask, blurred, luma
+from inference.flow import Floats
+from inference.systems.deflicker.motion import Mask, blurred, luma
 
 LEAST_LIKENESS = 0.8
 """Correlation of two pictures, their exposure taken out, below which they may show different scenes."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from inference.editing import clip_of, shape_of
+from inference.flow import Floats
 from inference.systems.base import PLENTY, Clip, Frame, Sources, System, Thrift, Tick
 from inference.systems.deflicker.colour import Course, Look, Tone, course_of, look_at, restlessness, steadying
 from inference.systems.deflicker.flow import WORKING, LocalLight, Reach
-from inference.systems.deflicker.motion import Floats
 from jobs.errors import Note
 from jobs.requests.deflicker import DeflickerRequest, Strength
 from media.frames import FrameSpool
@@ -54,16 +55,7 @@ class Deflicker(System[DeflickerRequest]):
         else:
             light = LocalLight(lambda t: look_at(spool[t], WORKING), course, tones, level.reach) if parts else None
             frames, notes = steadied(spool, tones, light, tick), ()
-        return Clip(
-            width=spool.width,
-            height=spool.height,
-            num_frames=spool.count,
-            fps=spool.fps,
-            frames=frames,
-            channels=spool.channels,
-            sound=spool.sound,
-            notes=notes,
-        )
+        return clip_of(shape_of(spool), frames, spool.channels, spool.sound, notes)
 
     def thriftier(self, thrift: Thrift, stage: str) -> None:
         """There is nothing to do without: a handful of small pictures is all that is held."""

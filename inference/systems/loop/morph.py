@@ -14,11 +14,14 @@ from media.mixing import Weighed, unweighed, weighed
 WORKING = 640
 """Longest side of the pictures in which motion is looked for."""
 MISFIT = 1.5
-"""Pixels, of the picture in which motion was looked for, by which there and back may differ."""
+"""Pixels, of the picture in which motion was looked for, by which there and back may differ.
+
+A middle: on the scenes of `benchmarks.smooth` 0.5 to 6 give 32.8 to 33.6 dB, and from 3 on the fastest one gets worse.
+"""
 MISFIT_PART = 0.05
-"""And this part of the way itself."""
+"""And this part of the way itself. A middle, too: 0 to 0.2 give 32.8 to 33.4 dB, from 0.1 on the fastest gets worse."""
 UNSURE = 0.15
-"""What a pixel without a counterpart still counts for."""
+"""What a pixel without a counterpart still counts for. By eye; there, 0.02 to 0.6 differ by 0.4 dB."""
 
 
 @dataclass(frozen=True)

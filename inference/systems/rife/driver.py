@@ -29,6 +29,7 @@ LARGE_SIDE, HUGE_SIDE = 2560, 5120
 BYTES_PER_PIXEL = 400
 """About what RIFE needs beside its weights, in float32."""
 FILM_BYTES_PER_PIXEL = 6000
+"""The same for FILM, measured on a CPU: 6300 at 256 × 256, 5700 at 512 × 512."""
 FILM_TILE, FILM_OVERLAP = 1024, 128
 """Sides of the squares in which FILM does a large picture. It is fully convolutional, but sees some 100 pixels far."""
 FAINT = 1 / 512

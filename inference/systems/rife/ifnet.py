@@ -27,10 +27,6 @@ class Pair(NamedTuple):
     first_features: Tensor | None
     second_features: Tensor | None
 
-    def swapped(self) -> Pair:
-        """The later frame first."""
-        return Pair(self.second, self.first, self.second_features, self.first_features)
-
     def planes(self) -> list[Tensor]:
         """In the order in which blocks take them."""
         return [plane for plane in self if plane is not None]
@@ -173,26 +169,19 @@ class IFNet(nn.Module):
             return Pair(first, second, None, None)
         return Pair(first, second, self.encode(first), self.encode(second))
 
-    def between(self, pair: Pair, t: float, scale: float = 1.0, *, ensemble: bool = False) -> Tensor:
-        """The frame at `t` in 0 … 1 between the two, `[B, 3, H, W]`.
+    def motion(self, pair: Pair, t: float, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Flow from the moment `t` in 0 … 1 to both frames, and the mask before its sigmoid.
 
         Args:
             pair: sides must be multiples of `version.modulus(scale)`.
             t: when.
             scale: 0.5 looks for motion at half the size (4K), 2 at twice.
-            ensemble: each block also looks from the other end; up to 4.20.
         """
-        flow, mask = self.motion(pair, t, scale, ensemble=ensemble)
-        return blend(pair.first, pair.second, flow, mask)
-
-    def motion(self, pair: Pair, t: float, scale: float, *, ensemble: bool = False) -> tuple[Tensor, Tensor]:
-        """Flow from the moment `t` to both frames, and the mask before its sigmoid."""
-        ensemble = ensemble and self.version.can_ensemble
         scales = [step / scale for step in self.version.scales]
         said: Answer | None = None
         index = 0
         while index < len(scales):
-            change = self._look(index, pair, said, t, scales[index], ensemble)
+            change = self.look(index, pair, said, t, scales[index])
             if index == 1 and self.version.doubles and scales[0] == self.version.scales[0] / scale and _fast(change):
                 scales = [2 * step for step in scales]
                 said, index = None, 0
@@ -208,16 +197,12 @@ class IFNet(nn.Module):
         mask = said.mask + change.mask if self.version.mask_adds_up else change.mask
         return Answer(said.flow + change.flow, mask, change.features)
 
-    def _look(self, index: int, pair: Pair, said: Answer | None, t: float, scale: float, ensemble: bool) -> Answer:
-        seen = pair if said is None else _warped(pair, said.flow)
-        answer = self._ask(index, seen, said, t, scale)
-        if not ensemble:
-            return answer
-        turned = None if said is None else Answer(_turned(said.flow), -said.mask, said.features)
-        other = self._ask(index, seen.swapped(), turned, 1 - t, scale)
-        return Answer((answer.flow + _turned(other.flow)) / 2, (answer.mask - other.mask) / 2, answer.features)
+    def look(self, index: int, pair: Pair, said: Answer | None, t: float, scale: float) -> Answer:
+        """By what one block would change what was `said` so far."""
+        return self.ask(index, pair if said is None else warped(pair, said.flow), said, t, scale)
 
-    def _ask(self, index: int, seen: Pair, said: Answer | None, t: float, scale: float) -> Answer:
+    def ask(self, index: int, seen: Pair, said: Answer | None, t: float, scale: float) -> Answer:
+        """What one block says of the pair as it is `seen`, already moved."""
         planes = [*seen.planes(), torch.full_like(seen.first[:, :1], t)]
         if said is not None:
             planes.append(said.mask)
@@ -233,7 +218,9 @@ def blend(first: Tensor, second: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
     return warp(first, flow[:, :2]) * share + warp(second, flow[:, 2:]) * (1 - share)
 
 
-def _warped(pair: Pair, flow: Tensor) -> Pair:
+def warped(pair: Pair, flow: Tensor) -> Pair:
+    """Frames and features moved to one moment."""
+
     def moved(picture: Tensor | None, way: Tensor) -> Tensor | None:
         return None if picture is None else warp(picture, way)
 
@@ -244,10 +231,6 @@ def _warped(pair: Pair, flow: Tensor) -> Pair:
         moved(pair.first_features, first),
         moved(pair.second_features, second),
     )
-
-
-def _turned(flow: Tensor) -> Tensor:
-    return torch.cat([flow[:, 2:], flow[:, :2]], dim=1)
 
 
 def _fast(change: Answer) -> bool:

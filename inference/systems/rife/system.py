@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from fractions import Fraction
 
-import numpy as np
-
+from inference.editing import clip_of, shape_of
 from inference.systems.base import PLENTY, Clip, Sources, System, Thrift, Tick
 from inference.systems.rife.driver import FilmMaker, Maker, RifeMaker, made
 from inference.systems.rife.flow import FlowMaker
@@ -14,8 +14,8 @@ from inference.systems.rife.timeline import Look, instants, looked, plan
 from inference.systems.rife.weights import FILM, RIFE
 from inference.weights import Weights
 from jobs.errors import Fact, Note
-from jobs.requests.smooth import SmoothRequest, frames_given
-from media.frames import SOUND_RATE, Sound
+from jobs.requests.smooth import MOST_FPS, SmoothRequest
+from media.tracks import cut, samples
 
 
 class Smooth(System[SmoothRequest]):
@@ -24,24 +24,16 @@ class Smooth(System[SmoothRequest]):
     def render(self, request: SmoothRequest, sources: Sources, tick: Tick, thrift: Thrift = PLENTY) -> Clip:
         """Plan every new frame, then make them as they are read."""
         clip = sources.clip(request.clip)
-        rate = request.rate(clip.fps)
-        count = frames_given(clip.count, clip.fps, rate, request.loop)
+        shape = request.gives({request.clip: shape_of(clip)})
+        count, rate = shape.num_frames, shape.fps
         tick("loading", 0, 1)
         maker, weights, notes = self._maker(request, thrift)
         look = looked(clip, tick)
         steps = plan(look, instants(clip.count, clip.fps, rate, request.loop), request.loop)
-        return Clip(
-            width=clip.width,
-            height=clip.height,
-            num_frames=count,
-            fps=rate,
-            frames=made(clip, steps, count, maker, tick),
-            channels=clip.channels,
-            sound=None if clip.sound is None else fitted(clip.sound, round(count / rate * SOUND_RATE)),
-            weights=weights,
-            notes=(*notes, *_remarks(look, request.loop)),
-            facts=_facts(maker, look, request.loop),
-        )
+        sound = None if clip.sound is None else cut(clip.sound, 0, samples(count, rate))
+        said = (*notes, *_remarks(look, request.loop), *_about_rate(request, clip.fps))
+        whole = clip_of(shape, made(clip, steps, count, maker, tick), clip.channels, sound, said, weights)
+        return replace(whole, facts=_facts(maker, look, request.loop))
 
     def thriftier(self, thrift: Thrift, stage: str) -> Thrift | None:
         """First motion is looked for in less at a time, then every other network makes way."""
@@ -79,17 +71,22 @@ class Smooth(System[SmoothRequest]):
         )
 
 
-def fitted(sound: Sound, length: int) -> Sound:
-    """The sound as long as the picture, `[length, 2]`: its end cut off, or silence after it."""
-    return np.pad(sound[:length], ((0, max(0, length - len(sound))), (0, 0)))
-
-
 def _remarks(look: Look, loop: bool) -> tuple[Note, ...]:
     if look.count == 1:
         return (Note("smooth_one_frame"),)
     if loop and look.count - 1 in look.cuts:
         return (Note("smooth_no_seam"),)
     return ()
+
+
+def _about_rate(request: SmoothRequest, fps: Fraction) -> tuple[Note, ...]:
+    """Where the rate is not higher, or the factor was too much: what was made of it."""
+    wanted, made_of_it = request.asked(fps), request.rate(fps)
+    if made_of_it <= fps:
+        return (Note("smooth_no_more", {"had": float(fps), "fps": float(made_of_it)}),)
+    if wanted == made_of_it:
+        return ()
+    return (Note("smooth_capped", {"asked": float(wanted), "fps": float(made_of_it), "limit": MOST_FPS}),)
 
 
 def _facts(maker: Maker, look: Look, loop: bool) -> dict[str, Fact]:

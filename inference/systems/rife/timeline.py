@@ -19,8 +19,6 @@ Thumbnail = NDArray[np.float32]
 """`[32, 32, 3]` in 0 … 1."""
 
 SIDE = 32
-ALIKE = 0.996
-"""Practical-RIFE: two thumbnails more alike than that are the same picture."""
 CUT = 0.2
 """Practical-RIFE: less alike than that, and there is a cut between them."""
 DOUBTFUL = 0.5

@@ -45,7 +45,6 @@ class Version:
     head: Head | None = None
     mask_adds_up: bool = False
     """Whether each block corrects the mask; else the last block's word counts."""
-    can_ensemble: bool = True
     doubles: bool = False
     """Whether motion of more than 32 pixels makes the first two blocks look again at twice the scale."""
 
@@ -77,9 +76,9 @@ _V13 = replace(_V7, head=Head(ENCODER, 32, 8))
 _V12_LITE = Version("4.12.lite", (128, 96, 64, 48), HALF, head=Head(SEQUENCE, 32, 4))
 _V15_LITE = replace(_V12_LITE, head=Head(ENCODER, 16, 4))
 _V20 = replace(_V13, name="4.20", widths=(384, 192, 96, 48))
-_V21 = replace(_V13, widths=(256, 192, 96, 48), outputs=13, can_ensemble=False)
+_V21 = replace(_V13, widths=(256, 192, 96, 48), outputs=13)
 _V22_LITE = replace(_V21, widths=(192, 128, 64, 32), head=Head(ENCODER, 16, 4))
-_V25 = Version("4.25", FIVE, FIVE_SCALES, outputs=13, head=Head(ENCODER, 16, 4), can_ensemble=False)
+_V25 = Version("4.25", FIVE, FIVE_SCALES, outputs=13, head=Head(ENCODER, 16, 4))
 _V25_LITE = replace(_V25, widths=(192, 128, 96, 64, 24), scales=(32, 16, 8, 4, 1))
 _V25_HEAVY = replace(_V25, widths=tuple(2 * width for width in FIVE))
 _V26_HEAVY = replace(_V25, head=Head(ENCODER, 16, 16))

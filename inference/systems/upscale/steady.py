@@ -8,9 +8,16 @@ import numpy as np
 from inference.flow import Floats, flow_between, resized_flow, warp
 
 KEPT = 0.6
-"""How much of the detail is the last frame's where that shows the same thing."""
+"""How much of the detail is the last frame's where that shows the same thing.
+
+Measured on the scenes of `benchmarks.smooth` with noise for detail: half of the shimmer stays, a third with 0.9, which
+costs 3 dB of detail that was right.
+"""
 SAME = 0.02
-"""Difference of the small pictures, 0 … 1, at which the last frame's detail counts for a third."""
+"""Difference of the small pictures, 0 … 1, at which the last frame's detail counts for a third.
+
+Measured there: 0.01 leaves two thirds of the shimmer, 0.08 leaves 0.37 of it for 3 dB of detail that was right.
+"""
 
 
 class Steadier:

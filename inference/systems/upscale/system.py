@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from inference.editing import clip_of, shape_of, ticked
+from inference.holes import Floats, filled
 from inference.systems.base import PLENTY, Clip, Frame, Sources, System, Thrift, Tick
 from inference.systems.upscale.weights import SWIN2SR
 from jobs.errors import Note
@@ -36,7 +37,7 @@ class Upscale(System[UpscaleRequest]):
         tick("loading", 0, 1)
         doubler, steadier = Doubler(self.place), Steadier()
         for frame in spool:
-            small = np.asarray(frame[..., :3] / np.float32(255), np.float32)
+            small = shown(frame)
             large = small
             while large.shape[0] < spool.height * request.times:
                 large = doubler.doubled(large, thrifty=thrift.offload)
@@ -46,6 +47,19 @@ class Upscale(System[UpscaleRequest]):
             yield (
                 colours if spool.channels == 3 else np.dstack([colours, _larger(frame[..., 3], *colours.shape[1::-1])])
             )
+
+
+def shown(frame: Frame) -> Floats:
+    """RGB `[H, W, 3]` in 0 … 1; under transparency, colours of what is seen go on.
+
+    The network must not see what is hidden there, for it would bleed into the rim. Nor may it see that rim, as it would
+    in colours multiplied by alpha: it draws edges sharper than alpha grows, and what lies between would be dark.
+    """
+    levels = np.asarray(frame / np.float32(255), np.float32)
+    if levels.shape[2] == 3:
+        return levels
+    colours, alpha = levels[..., :3], levels[..., 3:]
+    return filled(np.concatenate([colours * alpha, alpha], axis=2))
 
 
 def _resized(spool: FrameSpool, shape: Shape) -> Iterator[Frame]:

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.systems.deflicker.metrics import gaussian_weights
-from inference.systems.deflicker.motion import Floats
+from benchmarks.flicker_metrics import gaussian_weights
+from inference.flow import Floats
 
 Mean = Literal["am", "gm", "hm", "qm", "cm", "pm"]
 Numbers = NDArray[np.float64]

@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.systems.base import Frame
-from inference.systems.rife.timeline import ALIKE, CUT, SIDE, ssim
+from inference.systems.rife.timeline import CUT, SIDE, ssim
 
 Make = Callable[[Tensor, Tensor, float], Tensor]
 """The frame at a moment between two padded ones, `[1, 3, H, W]` in 0 … 1."""
 SMALLEST = 128
+ALIKE = 0.996
+"""Two thumbnails more alike than that are the same picture."""
 
 
 def padded(frame: Frame, scale: float) -> Tensor:

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.systems.deflicker.motion import Floats, Mask, at_motion_edge, flow_between, luma, unmatched, warp
+from inference.flow import Floats, warp
+from inference.systems.deflicker.motion import Mask, flow_between, luma, unmatched
 
 Flows = Sequence[tuple[Floats, Floats]]
 """For each frame but the last, the flow to the next one and the flow back."""
@@ -17,6 +18,13 @@ Flows = Sequence[tuple[Floats, Floats]]
 def flows_of(frames: Floats) -> Flows:
     """All flows of a clip. Compare several versions of one clip by the flows of one of them."""
     return [(flow_between(a, b), flow_between(b, a)) for a, b in pairwise(frames)]
+
+
+def at_motion_edge(flow: Floats) -> Mask:
+    """Pixels where the flow changes abruptly, which no warp gets right (Ruder et al. 2016)."""
+    down, across = np.gradient(flow, axis=(0, 1))
+    change = np.square(across).sum(-1) + np.square(down).sum(-1)
+    return change > 0.01 * np.square(flow).sum(-1) + 0.002
 
 
 def comparable(there: Floats, back: Floats) -> Mask:

@@ -1,4 +1,5 @@
-"""The published networks (Lei et al., CVPR 2023), with the published names. No render uses them; see README.md.
+"""The published networks (Lei et al., CVPR 2023), with the published names. No render uses them: the room's README.md
+says why.
 
 What they do is held against recorded numbers of the authors' code, departures of that code from its paper included.
 """
