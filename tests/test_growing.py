@@ -21,7 +21,7 @@ from inference.renderer import Renderer
 from inference.settings import ModelSettings
 from inference.worker import RenderWorker
 from jobs.queue import connect
-from jobs.recipe import Output, Recipe, Source
+from jobs.recipe import Format, Output, Recipe, Source
 from jobs.record import Cancelled, Rendered
 from jobs.requests.parallax import ParallaxRequest
 from jobs.retention import Retention
@@ -96,12 +96,13 @@ async def worker(tmp_path: Path) -> AsyncIterator[RenderWorker]:
         await redis.aclose()
 
 
-async def ask(worker: RenderWorker, tmp_path: Path, request: ParallaxRequest) -> None:
-    """Job 1001: a camera move over a picture, as an MP4."""
-    Image.radial_gradient("L").resize((960, 640)).convert("RGB").save(tmp_path / "picture.png")
+async def ask(worker: RenderWorker, tmp_path: Path, request: ParallaxRequest, form: Format = "mp4") -> None:
+    """Job 1001: a camera move over a picture."""
+    noise = np.random.default_rng(3).integers(0, 255, (640, 960, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "picture.png")
     digest = await worker.store.put_file(tmp_path / "picture.png")
     source = Source(digest=digest, width=960, height=640)
-    recipe = Recipe(sources={"image": source}, steps=(request,), output=Output(format="mp4"))
+    recipe = Recipe(sources={"image": source}, steps=(request,), output=Output(format=form))
     await worker.queue.enqueue(submission().model_copy(update={"recipe": recipe}))
 
 
@@ -131,3 +132,17 @@ async def test_a_job_that_is_cancelled_leaves_no_half_of_a_file(worker: RenderWo
 
     assert isinstance((await worker.queue.job("1001")).outcome, Cancelled)
     assert list(worker.finisher.models.cache.glob("finish-*")) == []
+
+
+async def test_a_job_that_is_cancelled_while_it_is_encoded_ends_at_once(worker: RenderWorker, tmp_path: Path) -> None:
+    """A thread cannot be cancelled: it once went on for as long as it took, and kept the worker's place."""
+    await ask(worker, tmp_path, ParallaxRequest(seconds=3, size=480, fps=30), "apng")
+    rendering = asyncio.create_task(worker.render({}, "1001"))
+    while (progress := (await worker.queue.job("1001")).progress) is None or progress.stage != "encoding":
+        assert not rendering.done()
+        await asyncio.sleep(0.02)
+    await worker.queue.cancel("1001", "7")
+    async with asyncio.timeout(5):
+        await rendering
+
+    assert isinstance((await worker.queue.job("1001")).outcome, Cancelled)
