@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable
 
-from tests.golden_adapters import deflicker, rife, svd
+from tests.golden_adapters import animatediff_schedules, deflicker, rife, svd
 from tests.golden_adapters.case import Case, Check
 
 Adapter = Callable[[Case], Iterable[Check]]
 
 ADAPTERS: dict[tuple[str, str], Adapter] = {
+    ("animatediff", "prompt_schedule"): animatediff_schedules.prompt_schedules,
+    ("animatediff", "value_schedule"): animatediff_schedules.value_schedules,
     ("deflicker", "atlas"): deflicker.atlas,
     ("deflicker", "atlas_mapping_small"): deflicker.atlas,
     ("deflicker", "ffmpeg_deflicker"): deflicker.ffmpeg_deflicker,
