@@ -92,12 +92,12 @@ async def end(room: Room, lease: Lease, gpu_ms: int = 0) -> None:
 
 
 async def typed(room: Room, text: str = "", user: User | None = None, channel: Channel | None = None) -> dict[str, str]:
-    """What `/cancel` offers while somebody types: value by name."""
+    """What `/cancel` offers while somebody types: names by value, for two jobs asked in one second have one name."""
     offered = await room.server.autocomplete(
         "cancel", user or room.person, focused="job", value=text, channel=channel or room.channel
     )
     await offered.answered()
-    return {choice["name"]: choice["value"] for choice in offered.choices or ()}
+    return {choice["value"]: choice["name"] for choice in offered.choices or ()}
 
 
 async def state(room: Room, job: Job) -> State:
@@ -218,7 +218,7 @@ async def test_cancel_offers_my_open_jobs_newest_first_and_takes_one_out(room: R
     jobs = [await ask(room) for _ in range(3)]
     await ask(room, room.server.user("bob"))
     offered = await typed(room)
-    names, values = list(offered), list(offered.values())
+    names, values = list(offered.values()), list(offered)
 
     assert values == ["mine", *(job.id for job in reversed(jobs))]
     assert names[0] == "all of mine (3)"
@@ -258,8 +258,8 @@ async def test_a_moderator_is_offered_everybodys_jobs_of_the_server_and_cancels_
     other = await ask(room, bob, elsewhere)
     offered = await typed(room, user=moderator)
 
-    assert list(offered.values()) == [other.id, job.id]
-    assert all("· bob · waiting" in name.lower() for name in offered)
+    assert list(offered) == [other.id, job.id]
+    assert all("· bob · waiting" in name.lower() for name in offered.values())
     for one in (job, other):
         said = (await room.slash("cancel", moderator, job=one.id)).text
         assert said.lower() == "bob's **parallax** is cancelled."
@@ -269,8 +269,8 @@ async def test_typing_narrows_the_choices(room: Room) -> None:
     moderator = room.server.moderator("moira")
     bobs, carls = await ask(room, room.server.user("bob")), await ask(room, room.server.user("carl"))
 
-    assert list((await typed(room, "BOB par", moderator)).values()) == [bobs.id]
-    assert list((await typed(room, "carl", moderator)).values()) == [carls.id]
+    assert list(await typed(room, "BOB par", moderator)) == [bobs.id]
+    assert list(await typed(room, "carl", moderator)) == [carls.id]
     assert await typed(room, "svd", moderator) == {}
 
 
@@ -307,7 +307,7 @@ async def test_who_manages_messages_in_one_channel_alone_moderates_that_one(room
     other_channel = room.server.add_channel("other")
     here, there = await ask(room), await ask(room, channel=other_channel)
 
-    assert list((await typed(room, user=helper)).values()) == [here.id]
+    assert list(await typed(room, user=helper)) == [here.id]
     assert "Only the person who asked" in (await room.slash("cancel", helper, job=there.id)).text
     assert "is cancelled" in (await room.slash("cancel", helper, job=here.id)).text
     assert await state(room, there) is State.WAITING
@@ -320,7 +320,7 @@ async def test_a_job_asked_for_in_a_dm_is_nobody_elses(room: Room) -> None:
 
     assert "Only the person who asked" in (await by_dm.answered()).text
     assert await typed(room, user=bob) == {}
-    assert list((await typed(room, channel=room.server.dm(room.person))).values()) == [job.id]
+    assert list(await typed(room, channel=room.server.dm(room.person))) == [job.id]
 
 
 # --- /me ---
