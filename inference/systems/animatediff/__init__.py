@@ -1,0 +1,1 @@
+"""AnimateDiff: facts and traps in README.md. Torch comes in with the modules, and not before."""
