@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from inference.flow import LEAST_SIDE, flow_between, resized_flow, warp
 
@@ -25,6 +26,7 @@ print("through")
 """
 
 
+@pytest.mark.slow
 def test_no_size_ends_the_process() -> None:
     """OpenCV ends it at pictures of 12 to 15 pixels, without an exception: hence in another one."""
     done = subprocess.run(

@@ -159,6 +159,7 @@ def test_then_networks_come_one_by_one_and_the_branches_after_each_other(models:
     assert_alike(heard, usual)
 
 
+@pytest.mark.slow
 def test_then_the_clip_has_fewer_frames_and_says_how_many_were_asked(models: Path, picture: Path) -> None:
     end, heard = render(models, picture, SmallCard(denoises=6), svd(12))
 

@@ -526,6 +526,7 @@ async def test_a_mention_is_not_asked_but_told(room: Room) -> None:
     assert len(await room.stack.queue.open_jobs()) == 1
 
 
+@pytest.mark.slow
 async def test_a_full_line_of_mine_is_said_when_i_say_yes(room: Room) -> None:
     [question] = (await room.slash("svd", image=room.picture())).responses
     for _ in range(10):

@@ -8,7 +8,6 @@ nothing.
 from __future__ import annotations
 
 import math
-import pickle
 import warnings
 import zipfile
 from collections.abc import Generator, Mapping
@@ -116,7 +115,7 @@ def read(path: Path, model: str) -> TensorFile:
         tensors = _unwrapped(held)
     except (
         OSError, RuntimeError, ValueError, TypeError, EOFError, LookupError, AttributeError,
-        SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile,
+        SafetensorError, zipfile.BadZipFile,
     ) as error:  # fmt: skip
         raise errors.AnimateDiffUnreadable(model=model, file=path.name) from error
     return TensorFile(model, path.name, tensors)
@@ -131,7 +130,12 @@ def _unpickled(path: Path) -> object:
                 raise ValueError("unpacks to too much")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickles of another make: what cannot be read is said below
-        return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ValueError("it holds something else than tensors, or is damaged") from error
 
 
 def _unwrapped(held: object) -> Tensors:
