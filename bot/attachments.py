@@ -35,3 +35,15 @@ def clips_in(message: discord.Message | discord.MessageSnapshot) -> list[discord
     if not found and isinstance(message, discord.Message):
         found = [one for snapshot in message.message_snapshots for one in clips_in(snapshot)]
     return sorted(found, key=lambda one: not (one.content_type or "").startswith(("video/", "image/gif")))
+
+
+def first_clip(message: discord.Message) -> discord.Attachment:
+    """The one that a menu or a button under the message means.
+
+    Raises:
+        NoClip: there is none.
+    """
+    clips = clips_in(message)
+    if not clips:
+        raise NoClip()
+    return clips[0]

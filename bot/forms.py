@@ -12,7 +12,7 @@ from discord.ui import Label, Modal, Select, TextInput
 from pydantic import BaseModel
 
 from bot.asked import asked_by, place_of_interaction
-from bot.attachments import NoClip, clips_in
+from bot.attachments import first_clip
 from bot.options import attached, bounds, described, offered, parse, plain_type
 from jobs.errors import Refusal
 from jobs.queue import REDIS_AWAY
@@ -139,10 +139,8 @@ async def open_finish(bot: Zoetrope, interaction: discord.Interaction, message: 
     Raises:
         NoClip: there is none.
     """
-    clips = clips_in(message)
-    if not clips:
-        raise NoClip()
-    await interaction.response.send_modal(FinishForm(bot, clips[0], await usual_format(bot, interaction)))
+    clip = first_clip(message)
+    await interaction.response.send_modal(FinishForm(bot, clip, await usual_format(bot, interaction)))
 
 
 async def usual_format(bot: Zoetrope, interaction: discord.Interaction) -> Format:

@@ -11,7 +11,7 @@ import discord
 from discord.ui import Label, Select, TextInput
 
 from bot.asked import asked_by, place_of_interaction
-from bot.attachments import NoClip, clips_in
+from bot.attachments import first_clip
 from bot.forms import Form
 from bot.gate import Asked
 from bot.options import bounds, first_line, parse
@@ -109,10 +109,8 @@ async def open_continue(bot: Zoetrope, interaction: discord.Interaction, message
     Raises:
         NoClip: there is none.
     """
-    clips = clips_in(message)
-    if not clips:
-        raise NoClip()
-    await interaction.response.send_modal(ContinueForm(bot, clips[0], *await offered_here(bot, interaction)))
+    clip = first_clip(message)
+    await interaction.response.send_modal(ContinueForm(bot, clip, *await offered_here(bot, interaction)))
 
 
 async def offered_here(bot: Zoetrope, interaction: discord.Interaction) -> tuple[Mapping[str, tuple[str, ...]], Format]:

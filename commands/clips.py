@@ -12,7 +12,7 @@ from discord.ext.commands import Cog
 
 from bot.about import about
 from bot.asked import visible_job
-from bot.attachments import NoClip, clips_in
+from bot.attachments import first_clip
 from bot.client import Zoetrope
 from bot.forms import open_finish
 from bot.whose import FOUND_HERE, Answer
@@ -42,13 +42,11 @@ class Clips(Cog):
     async def whose(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """By its credential, its metadata, its hash or its looks, in private."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        clips = clips_in(message)
-        if not clips:
-            raise NoClip()
+        clip = first_clip(message)
 
         async def fetch() -> bytes:
             data = io.BytesIO()
-            await self.bot.downloads.fetch_to(clips[0].url, data, self.bot.limits.clip_bytes)
+            await self.bot.downloads.fetch_to(clip.url, data, self.bot.limits.clip_bytes)
             return data.getvalue()
 
         answer = await self._discreet(interaction, await self.bot.asker.ask(fetch))

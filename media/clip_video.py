@@ -4,7 +4,7 @@ Only the demuxer of the file's own kind and a few decoders may ever touch the by
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -77,13 +77,17 @@ def open_container(path: Path, kind: Kind) -> Any:
     Raises:
         One of `DAMAGE`, MemoryError: it is broken.
     """
-    options = {
-        "protocol_whitelist": "file",
-        "codec_whitelist": ",".join(sorted(VIDEO_CODECS | SOUND_CODECS)) + ",pcm_s16le,pcm_s24le,pcm_f32le",
-        "max_streams": str(MOST_STREAMS),
-        "threads": "1",
-    }
+    options = {**walls("file", VIDEO_CODECS | SOUND_CODECS), "threads": "1"}
     return av.open(str(path), format=kind.demuxer, options=options, metadata_errors="replace")
+
+
+def walls(protocol: str, codecs: Set[str]) -> dict[str, str]:
+    """FFmpeg's options that hold a demuxer to this protocol, these codecs (and plain samples) and a few streams."""
+    return {
+        "protocol_whitelist": protocol,
+        "codec_whitelist": ",".join([*sorted(codecs), "pcm_s16le", "pcm_s24le", "pcm_f32le"]),
+        "max_streams": str(MOST_STREAMS),
+    }
 
 
 def decoded(container: Any, stream: Any, codec: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-from media.clip_video import MOST_STREAMS, SOUND_CODECS, VIDEO_CODECS
+from media.clip_video import SOUND_CODECS, VIDEO_CODECS, walls
 from media.kinds import SNIFF_BYTES, sniff
 
 ANIMATIONS = {"GIF": "gif", "PNG": "apng"}
@@ -26,9 +26,5 @@ def opened(data: bytes) -> Any | None:
     demuxer = kind.demuxer or ANIMATIONS.get(kind.name)
     if not demuxer:
         return None
-    options = {
-        "protocol_whitelist": "none",
-        "codec_whitelist": ",".join(sorted(CODECS)) + ",pcm_s16le,pcm_s24le,pcm_f32le",
-        "max_streams": str(MOST_STREAMS),
-    }
+    options = walls("none", CODECS)
     return av.open(io.BytesIO(data), "r", format=demuxer, options=options, metadata_errors="replace")

@@ -1,7 +1,6 @@
 """Our full-size AnimateDiff modules against the published files' names and shapes, without a single number."""
 
 import json
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -27,9 +26,10 @@ from inference.systems.animatediff.loader import (
 )
 from inference.systems.animatediff.loras import Lora, lora_in, merged
 from jobs.errors import Failure
+from tests import references
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = Path(os.environ.get("ZOETROPE_GOLDENS", ROOT.parent / "shared" / "reference")) / "animatediff" / "manifest"
+FOLDER = references.FOLDER / "animatediff" / "manifest"
 
 pytestmark = pytest.mark.skipif(
     not FOLDER.is_dir(), reason=f"no manifests in {FOLDER}; set ZOETROPE_GOLDENS to the folder that holds them"

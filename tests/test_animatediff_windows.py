@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -23,9 +22,10 @@ from inference.systems.animatediff.blending import Blend, Encoded, blend
 from inference.systems.animatediff.contexts import NAMED, SCHEDULES, Fusing, Windowing, fuse, shares, weights, windows
 from inference.systems.animatediff.freenoise import freenoise_order, rearranged
 from inference.systems.animatediff.motiondirector import MotionLearner, Recipe, added, motion_lora
+from tests import references
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = Path(os.environ.get("ZOETROPE_GOLDENS", ROOT.parent / "shared" / "reference"))
+REFERENCE = references.FOLDER
 FUSINGS: tuple[Fusing, ...] = ("flat", "pyramid", "relative", "delayed_reverse_sawtooth", "overlap-linear")
 SMALL = Recipe(rank=4)
 

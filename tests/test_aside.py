@@ -1,27 +1,8 @@
 """What is kept for a while beside the records: jobs that were set aside, for the owner, and previews, for the asker."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-import pytest_asyncio
-
-from console.redis_server import embedded_redis
 from jobs.aside import ASIDE, KEEP_SECONDS, MOST, Aside, SetAside
 from jobs.previews import PREVIEW_SECONDS, Previews, preview_key
 from jobs.queue import JobQueue
-from tests.queued import empty_queue
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 def died(job_id: str, at_ms: int = 1, log: str = "CUDA error") -> SetAside:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from statistics import fmean
 from typing import cast
 
 import pytest
-import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis.strategies import booleans, builds, floats, integers, lists, sampled_from, tuples
 
-from console.redis_server import embedded_redis
 from jobs.costs import COSTS, MOST_RENDERS, Costs, Estimate, Learnt, Pace
 from jobs.fitting import Render, fit
 from jobs.queue import JobQueue
@@ -23,7 +21,7 @@ from jobs.requests import BY_SYSTEM
 from jobs.requests.base import Rates, Work
 from jobs.requests.parallax import ParallaxRequest
 from jobs.requests.svd import SvdRequest
-from tests.queued import CLIP, empty_queue, submission
+from tests.queued import CLIP, submission
 
 PRIOR = SvdRequest.prior
 FAST, SLOW = "RTX 4090", "RTX 3060"
@@ -257,18 +255,6 @@ def test_an_impossible_time_beside_leaves_a_document_that_can_be_read(beside_ms:
 
 
 # --- in Redis ---
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 JOB = Job(submission=submission(step=SvdRequest()), state=State.RENDERED)

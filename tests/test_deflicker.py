@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from jobs.requests.base import PREVIOUS, Shape
 from jobs.requests.deflicker import DeflickerRequest
 from jobs.texts import say
 from media.frames import FrameSpool
+from tests import references
 from tests.flickering import (
     HEIGHT,
     WIDTH,
@@ -37,7 +37,7 @@ from tests.flickering import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-MANIFESTS = Path(os.environ.get("ZOETROPE_GOLDENS", ROOT.parent / "shared" / "reference")) / "deflicker" / "manifest"
+MANIFESTS = references.FOLDER / "deflicker" / "manifest"
 CPU = torch.device("cpu")
 STEADY_NOTE = (Note("deflicker_steady"),)
 

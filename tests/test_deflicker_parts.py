@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,11 +29,12 @@ from inference.systems.deflicker.flow import WORKING, LocalLight
 from inference.systems.deflicker.motion import chained, flow_between, unmatched
 from inference.systems.deflicker.shots import segments, steps_in
 from inference.systems.deflicker.system import LEVELS, corrected
+from tests import references
 from tests.flickering import HEIGHT, WIDTH, brightness, eight_bit, flickered, made, parallax, texture
 from tests.golden_adapters.deflicker_networks import Atlas, LocalRefinement, NeuralFilter
 
 ROOT = Path(__file__).resolve().parents[1]
-MANIFESTS = Path(os.environ.get("ZOETROPE_GOLDENS", ROOT.parent / "shared" / "reference")) / "deflicker" / "manifest"
+MANIFESTS = references.FOLDER / "deflicker" / "manifest"
 
 
 def test_a_new_thing_in_the_picture_is_not_taken_for_light() -> None:

@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-import pytest_asyncio
 
-from console.redis_server import embedded_redis
 from jobs.errors import Note
 from jobs.fair import FairLine
 from jobs.line import Waiting
@@ -22,12 +20,6 @@ from tests.queued import CLIP, empty_queue, submission, waiting_in_order
 KINDS = ("parallax", "svd", "svd/svd-xt")
 STEPS = dict(zip(KINDS, (ParallaxRequest(), SvdRequest(), SvdRequest(model="svd-xt")), strict=True))
 ANN, BOB = "7", "8"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from itertools import count
 
 import pytest
-import pytest_asyncio
 
 from bot.forecasts import Forecasts
-from console.redis_server import embedded_redis
 from jobs.costs import Costs, Pace
 from jobs.forecast import UNKNOWN_LOADING_MS, look_ahead
 from jobs.queue import JobQueue
@@ -19,22 +17,10 @@ from jobs.record import Lease, Submission
 from jobs.requests.parallax import ParallaxRequest
 from jobs.requests.svd import SvdRequest
 from jobs.workers import Advert, Workers
-from tests.queued import CLIP, empty_queue, submission
+from tests.queued import CLIP, submission
 
 SVD, PARALLAX = "svd", "parallax"
 NOTHING_LEARNT = Pace({})
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 STEPS = {SVD: SvdRequest(), "svd/svd-xt": SvdRequest(model="svd-xt"), PARALLAX: ParallaxRequest()}

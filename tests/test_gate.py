@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bot.gate import (
     Asked,
@@ -25,7 +24,6 @@ from bot.gate import (
     SystemNotAllowed,
     SystemNotInstalled,
 )
-from console.redis_server import embedded_redis
 from jobs.errors import Note, Refusal
 from jobs.policy import EVERYONE, EVERYWHERE, TermsSettings, channel_scope, guild_scope
 from jobs.queue import JobQueue
@@ -52,12 +50,6 @@ def recipe(request: ParallaxRequest, picture: Source = PICTURE) -> Recipe:
 
 
 TERMS = TermsSettings.model_validate({"waiting": 10})
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ Cases are looked for below the folder that ZOETROPE_GOLDENS names: every JSON fi
 """
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
+from tests import references
 from tests.golden_adapters import ADAPTERS
 from tests.golden_adapters.case import Case
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = Path(os.environ.get("ZOETROPE_GOLDENS", ROOT.parent / "shared" / "reference"))
+FOLDER = references.FOLDER
 ROOMS = ROOT / "inference" / "systems"
 
 

@@ -1,7 +1,6 @@
 """Our full-size modules against the published checkpoints' tensor names and shapes, without a single number."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from inference.systems.svd.loader import (
     expected_shapes,
 )
 from jobs.errors import Failure
+from tests import references
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = Path(os.environ.get("ZOETROPE_GOLDENS", ROOT.parent / "shared" / "reference")) / "svd" / "manifest"
+FOLDER = references.FOLDER / "svd" / "manifest"
 
 pytestmark = pytest.mark.skipif(
     not FOLDER.is_dir(), reason=f"no manifests in {FOLDER}; set ZOETROPE_GOLDENS to the folder that holds svd/manifest"

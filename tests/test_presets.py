@@ -1,12 +1,8 @@
 """Presets: kept under names that can be typed again, for a person or a server, and no more than can be shown."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 from pydantic import ValidationError
 
-from console.redis_server import embedded_redis
 from jobs.presets import (
     MOST,
     MOST_SHARED,
@@ -23,21 +19,9 @@ from jobs.recipe import Recipe, Source
 from jobs.requests.finish import Continuation
 from jobs.requests.parallax import ParallaxRequest
 from jobs.requests.stitch import StitchRequest
-from tests.queued import empty_queue, submission
+from tests.queued import submission
 
 RECIPE = submission("1").recipe
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 async def test_ones_own_goes_before_the_servers_of_the_same_name(queue: JobQueue) -> None:

@@ -2,32 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from pydantic import ValidationError
 
-from console.redis_server import embedded_redis
 from jobs.errors import Note
 from jobs.queue import DELIVERIES, RENDERS, JobQueue, LeaseLost, NoSuchJob, NotYours, TooManyJobs
 from jobs.record import Cancelled, Failed, Progress, State
-from tests.queued import ANN, CLIP, arq_would_start, dying, empty_queue, ended, running, submission, waiting_in_order
+from tests.queued import ANN, CLIP, arq_would_start, dying, ended, running, submission, waiting_in_order
 
 BOB = "8"
 OUT_OF_MEMORY = Failed(reason=Note(code="out_of_memory"))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 # Into the line

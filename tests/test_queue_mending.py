@@ -1,13 +1,9 @@
 """Whatever dies, every open job is found again, at its place, and tried so often and no more."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 from redis._parsers.base import BaseParser
 from redis.exceptions import RedisError, ResponseError
 
-from console.redis_server import embedded_redis
 from jobs.queue import DELIVERIES, REDIS_AWAY, RENDERS, JobQueue
 from jobs.record import Cancelled, Failed, State
 from tests.queued import (
@@ -15,26 +11,12 @@ from tests.queued import (
     CLIP,
     arq_would_start,
     dying,
-    empty_queue,
     ended,
     lose_arqs_keys,
     running,
     submission,
     waiting_in_order,
 )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
-
 
 # Back into the line
 

@@ -2,19 +2,16 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import pytest
-import pytest_asyncio
 from arq.worker import Worker, func
 
 from bot.uploads import Uploads
-from console.redis_server import embedded_redis
 from jobs.queue import DELIVERIES, RENDERS, JobQueue, connect, deserialize, serialize
 from jobs.record import Progress, State
 from jobs.workers import Advert, Workers
-from tests.queued import CLIP, empty_queue, submission
+from tests.queued import CLIP, submission
 
 ALWAYS_KEPT = {"zoetrope:open", "zoetrope:ticket", "zoetrope:workers", "zoetrope:media", RENDERS, DELIVERIES}
 """The line itself, names of workers, which go when their adverts have, and of files, which go when they are swept.
@@ -28,18 +25,6 @@ OF_OPEN_JOBS = re.compile(
 """What the line of servers, people and kinds consists of, as long as there is one."""
 
 ArqFunction = Callable[[Mapping[str, Any], str], Awaitable[None]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 async def consume(url: str, queue_name: str, name: str, function: ArqFunction) -> Worker:

@@ -5,36 +5,21 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from console.redis_server import embedded_redis
 from jobs.queue import JobQueue, NoSuchJob
 from jobs.recipe import Recipe, Source
 from jobs.record import Job, Lease, Rendered, State
 from jobs.retention import AGAIN_SECONDS, HOLD_SECONDS, MEDIA, Retention
 from media.store import SHELVES, MediaStore, digest_of
 from media.sweep import COPY_SECONDS, PART_SECONDS, Sweeper, drop_copies
-from tests.queued import CLIP, empty_queue, submission
+from tests.queued import CLIP, submission
 
 ANN, BOB = "700000000000000007", "800000000000000008"
 DAY = 86_400.0
 PICTURE, CLIP_BYTES = b"a picture", b"a clip"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 @pytest.fixture(params=["folder", "memory"])

@@ -3,13 +3,10 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
-import pytest_asyncio
 
-from console.redis_server import embedded_redis
 from jobs.policy import EVERYONE, EVERYWHERE, Place, Rules, Share, channel_scope, combined, guild_scope
 from jobs.queue import JobQueue
 from jobs.record import Person
@@ -24,24 +21,11 @@ from jobs.rulebook import (
     rules_key,
     share_name,
 )
-from tests.queued import empty_queue
 
 SERVER, CHANNEL = guild_scope("5"), channel_scope("55")
 MOIRA = Editor(Person(id="7", name="moira"), "5")
 OLAF = Editor(Person(id="8", name="olaf"), "5")
 OWNER = Editor(Person(id="9", name="owner"), None)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 @pytest.fixture

@@ -27,10 +27,11 @@ from inference.systems.rife.ifnet import IFNet, blend
 from inference.systems.rife.loader import load_film, load_rife, recognised, rife_tensors, script_tensors, shapes_of
 from inference.systems.rife.versions import VERSIONS, version_in
 from inference.systems.rife.weights import FILM, RIFE_4_7, RIFE_4_26
+from tests import references
 from tests.smoothing import CPU, moving, place
 from tests.tiny_models.rife import tiny_film, tiny_rife, training_file, write_film, write_rife
 
-REFERENCE = Path(os.environ.get("ZOETROPE_GOLDENS", Path(__file__).resolve().parents[2] / "shared" / "reference"))
+REFERENCE = references.FOLDER
 MANIFESTS = REFERENCE / "rife" / "manifest"
 published = pytest.mark.skipif(not MANIFESTS.is_dir(), reason=f"no manifests in {MANIFESTS}; set ZOETROPE_GOLDENS")
 

@@ -1,34 +1,20 @@
 """A job that no machine can run waits for one, but not for ever; and it is given up once, for that reason alone."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 import pytest
-import pytest_asyncio
 
 from bot.strays import BLIND_SECONDS, LEAST_SECONDS, LOOK_SECONDS, Strays
-from console.redis_server import embedded_redis
 from jobs.queue import DELIVERIES, JobQueue
 from jobs.record import Failed, State
 from jobs.requests.svd import SvdRequest
 from jobs.texts import say
 from jobs.workers import Advert, Workers
-from tests.queued import empty_queue, submission
+from tests.queued import submission
 
 MINUTES = 2.0
 LOOKS = round(MINUTES * 60 / LOOK_SECONDS)
 """After the first one, until a job is given up."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with empty_queue(url) as queue:
-        yield queue
 
 
 class Watch:

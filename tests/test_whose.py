@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytest_asyncio
 from arq.connections import ArqRedis
 
 from bot.whose import Answer, Asker, By, Known, Whose, judge
-from console.redis_server import embedded_redis
 from jobs import proofs
 from jobs.proofs import Traces
 from jobs.queue import connect
@@ -37,12 +35,6 @@ from tests.sealed import (
 )
 
 folder, settings, sealer, trusted, plain, signed = FIXTURES
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    async with embedded_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture
