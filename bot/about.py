@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from bot.amounts import lasting
-from bot.options import offered
+from bot.options import attached, offered
 from jobs.recipe import Recipe, Source
 from jobs.record import Job, Rendered, ResultFile
 from jobs.requests import Request
@@ -37,8 +37,9 @@ def _steps(recipe: Recipe) -> Iterable[str]:
 
 
 def _parameters(step: Request) -> str:
-    names = [name for name in offered(type(step)) if name not in step.attached()]
-    return " · ".join(f"{name} {_value(getattr(step, name))}" for name in names if getattr(step, name) is not None)
+    fields = offered(type(step))
+    values = {name: getattr(step, name) for name, field in fields.items() if not attached(field)}
+    return " · ".join(f"{name} {_value(value)}" for name, value in values.items() if value not in (None, ""))
 
 
 def _value(value: object) -> str:
@@ -60,6 +61,8 @@ def _of_source(source: Source) -> str:
             return f"a clip of {source.width} × {source.height}, {source.num_frames} frames at {rate}"
         case "sound":
             return f"a sound of {source.seconds:.1f} s"
+        case "motion":
+            return "a learned motion"
 
 
 def _outcome(job: Job, outcome: Rendered) -> Iterable[str]:

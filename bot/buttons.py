@@ -87,7 +87,7 @@ class AgainButton(JobButton, template=rf"zt:again:{JOB}"):
         await interaction.response.defer(ephemeral=True, thinking=True)
         job = await bot.queue.job(self.job_id)
         again = await bot.intake.prepare_again(await asked_by(bot, interaction), job.submission.recipe.again())
-        await bot.confirm.start(bot, interaction, [again])
+        await bot.confirm.start(bot, interaction, [again], seen=True)
 
 
 class RemixButton(JobButton, template=rf"zt:remix:{JOB}"):

@@ -18,6 +18,7 @@ from arq.connections import ArqRedis
 from bot.amounts import lasting
 from bot.asked import asked_by
 from bot.buttons import JOB, LastingButton, lasting_view
+from bot.forms import RemixForm
 from jobs.errors import Note, Refusal
 from jobs.queue import REDIS_AWAY, NoSuchJob, NotYours
 from jobs.recipe import Value
@@ -64,6 +65,12 @@ class Prepared(Value):
         return self.submissions[0].requester.id
 
     @property
+    def ahead(self) -> str:
+        """What should be looked at before it is queued; empty where there is nothing."""
+        steps = (step for submission in self.submissions for step in submission.recipe.steps)
+        return "\n".join(filter(None, (step.ahead() for step in steps)))
+
+    @property
     def estimate_ms(self) -> int:
         """GPU milliseconds of all of it."""
         return sum(submission.estimate_ms for submission in self.submissions)
@@ -91,10 +98,20 @@ class Confirm:
         note = Note("takes_long", {"cost": lasting(submission.estimate_ms)})
         return submission.model_copy(update={"said": (*submission.said, note)})
 
-    async def start(self, bot: Zoetrope, interaction: discord.Interaction, submissions: Sequence[Submission]) -> None:
-        """Into the line, or first the question. `interaction` is deferred, in private."""
+    async def start(
+        self,
+        bot: Zoetrope,
+        interaction: discord.Interaction,
+        submissions: Sequence[Submission],
+        *,
+        seen: bool = False,
+    ) -> None:
+        """Into the line, or first the question. `interaction` is deferred, in private.
+
+        `seen`: it is a job once more, so a schedule need not be looked at again.
+        """
         prepared = Prepared(submissions=tuple(submissions))
-        if not self.high(prepared):
+        if not self.high(prepared) and (seen or not prepared.ahead):
             await interaction.followup.send(await self.enqueue(bot, prepared), ephemeral=True)
             return
         await self._keep(prepared)
@@ -150,6 +167,18 @@ class Confirm:
             queued = [job_id for job_id in ids if await _is_queued(bot, job_id)]  # and then it could not be said
             return say("queued_before") if queued else say("never_mind")
 
+    async def change(self, bot: Zoetrope, question: str, person: str) -> RemixForm:
+        """What was asked about, as a form.
+
+        Raises:
+            QuestionGone: it was answered, or is too old.
+            NotYours: somebody else was asked.
+        """
+        prepared = await self._take(question, person)
+        if prepared.said:
+            raise QuestionGone()
+        return RemixForm(bot, prepared.submissions[0].recipe)
+
     def _one_answer(self, question: str) -> asyncio.Lock:
         return self._answering.setdefault(question, asyncio.Lock())
 
@@ -170,6 +199,12 @@ class Confirm:
         return prepared
 
     async def _question(self, prepared: Prepared) -> str:
+        ahead = f"{prepared.ahead}\n\n" if prepared.ahead else ""
+        return ahead + (await self._asks(prepared))
+
+    async def _asks(self, prepared: Prepared) -> str:
+        if not self.high(prepared):
+            return say("ask_ahead")
         try:
             expected = await self.look(prepared.submissions[0])
         except REDIS_AWAY:
@@ -261,9 +296,20 @@ class NeverMindButton(AnswerButton, template=rf"zt:no:{JOB}"):
         return await bot.confirm.decline(bot, self.question, str(interaction.user.id))
 
 
-ANSWERS = (QueueItButton, NeverMindButton)
+class ChangeButton(AnswerButton, template=rf"zt:change:{JOB}"):
+    """The same request in a form. The question stays as it is."""
+
+    action, label = "change", "Change…"
+
+    async def press(self, bot: Zoetrope, interaction: discord.Interaction) -> None:
+        """A form must be the first answer to a press."""
+        await interaction.response.send_modal(await bot.confirm.change(bot, self.question, str(interaction.user.id)))
+
+
+ANSWERS = (QueueItButton, ChangeButton, NeverMindButton)
 
 
 def _answers(prepared: Prepared) -> discord.ui.View:
-    label = "Queue them" if len(prepared.submissions) > 1 else None
-    return lasting_view(QueueItButton(prepared.id, label), NeverMindButton(prepared.id))
+    if len(prepared.submissions) > 1:
+        return lasting_view(QueueItButton(prepared.id, "Queue them"), NeverMindButton(prepared.id))
+    return lasting_view(*(button(prepared.id) for button in ANSWERS))

@@ -30,7 +30,9 @@ from bot.meters import Meters
 from bot.posting import answering_if_possible, at_home, destination, final_channel_of, find_final, reference
 from bot.uploads import Uploads
 from jobs import logs
-from jobs.errors import Failure, new_incident
+from jobs.errors import Failure, Note, new_incident
+from jobs.motions import Motion, Motions
+from jobs.owned import MOST
 from jobs.queue import DELIVERIES, REDIS_AWAY, JobQueue, deserialize, serialize
 from jobs.record import REQUEST_BYTES, Failed, Job, Rendered, ResultFile
 from jobs.texts import say
@@ -72,6 +74,7 @@ class Delivery:
     ) -> None:
         self.client = client
         self.queue = queue
+        self.motions = Motions(queue.redis)
         self.store = store
         self.board = board
         self.uploads = uploads
@@ -120,7 +123,7 @@ class Delivery:
             Retry: it is to be tried again later.
         """
         try:
-            job = await self.queue.job(job_id)
+            job = await self._with_motion(await self.queue.job(job_id))
             message = await self._post(job, tries)
         except (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError) as error:
             self._later(tries, error)  # 5xx, 429, silence; what is final was dealt with in `_post`
@@ -134,6 +137,33 @@ class Delivery:
             await self._give_up(job_id, incident)
         else:
             await self._close(job, message)
+
+    async def _with_motion(self, job: Job) -> Job:
+        """Give the requester the motion that it learned, if any, and say so beside the clip.
+
+        First, so that a bot which dies after posting owes nothing more; a second try says what the first one did.
+        A bug here does not keep the clip back: `/motion keep` makes good for it.
+        """
+        try:
+            answer = await self.motions.keep(job)
+        except REDIS_AWAY:
+            raise
+        except Exception:
+            incident = new_incident()
+            log.exception("incident %s: a motion was not kept", incident)
+            return _saying(job, Note("motion_not_kept", {"incident": incident, "job": job.id}))
+        motion = Motion.of(job) if answer else None
+        if motion is None:
+            return job
+        match answer:
+            case "kept":
+                return _saying(job, Note("motion_kept", {"name": motion.name}))
+            case "replaced":
+                return _saying(job, Note("motion_replaced", {"name": motion.name}))
+            case "full":
+                return _saying(job, Note("motion_full", {"name": motion.name, "most": MOST, "job": job.id}))
+            case _:
+                return job
 
     def _later(self, tries: int, error: Exception) -> NoReturn:
         seconds = min(2.0 ** min(tries, 8), 300.0) * random.uniform(0.7, 1.3)
@@ -289,6 +319,12 @@ class Delivery:
             if error.status >= 500 or error.status == 429:
                 raise
             return await self._otherwise(job, error, tries)
+
+
+def _saying(job: Job, note: Note) -> Job:
+    """The same job with one more thing to say of its clip."""
+    assert isinstance(job.outcome, Rendered)
+    return job.model_copy(update={"outcome": job.outcome.model_copy(update={"said": (*job.outcome.said, note)})})
 
 
 def _requester_alone(job: Job) -> discord.AllowedMentions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import discord
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from bot.client import Zoetrope
 
 FORM_SECONDS = 900
+LONGEST_TEXT = 4000
+"""Discord's limit for a field of text, in characters."""
+SHORT_TEXT = 100
+"""What goes into one line."""
 OWN_FIELDS = 4
 """A form has five; the last one holds all other options as text."""
 
@@ -101,36 +105,72 @@ def _converted(clip: discord.Attachment, output: Output) -> Finishing:
     return ConvertRequest(clip="clip")
 
 
-class RemixForm(Form):
-    """A recipe's leading step as it was, to be changed. What followed it follows again."""
+class OptionsForm(Form):
+    """Options of one system, to be changed: four fields, and all others as lines of text."""
 
-    def __init__(self, bot: Zoetrope, recipe: Recipe) -> None:
-        super().__init__(bot, f"Remix: {recipe.title}")
-        self.recipe = recipe
-        values = {name: getattr(recipe.lead, name) for name in remixed(type(recipe.lead))}
+    def __init__(self, bot: Zoetrope, title: str, kind: type[Request], values: Mapping[str, Any]) -> None:
+        super().__init__(bot, title)
+        self.kind = kind
         own, others = split(values)
-        self.own = {name: _text(type(recipe.lead), name, value) for name, value in own.items()}
+        self.own = {name: _text(kind, name, value) for name, value in own.items()}
         for name, field in self.own.items():
-            self.add_item(_label(type(recipe.lead), name, field))
+            self.add_item(_label(kind, name, field))
         self.others: TextInput[Any] | None = None
         if others:
             self.others = TextInput[Any](
                 custom_id="others",
                 style=discord.TextStyle.paragraph,
-                default="\n".join(f"{name}: {shown(value)}" for name, value in others.items()),
+                default="\n".join(f"{name}: {on_a_line(shown(value))}" for name, value in others.items()),
                 required=False,
-                max_length=2000,
+                max_length=LONGEST_TEXT,
             )
             self.add_item(Label(text="everything else", description="one option on each line", component=self.others))
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """What stands in the form, without what was left empty.
+
+        Raises:
+            BadLine: a line is no option.
+        """
+        typed = {name: field.value.strip() for name, field in self.own.items()}
+        typed |= read_lines(self.others.value if self.others else "", self.kind)
+        return {name: value for name, value in typed.items() if value}
+
+
+class RemixForm(OptionsForm):
+    """A recipe's leading step as it was, to be changed. What followed it follows again."""
+
+    def __init__(self, bot: Zoetrope, recipe: Recipe) -> None:
+        lead = recipe.lead
+        values = {name: getattr(lead, name) for name in remixed(type(lead))}
+        super().__init__(bot, f"Remix: {recipe.title}", type(lead), values)
+        self.recipe = recipe
 
     async def on_submit(self, interaction: discord.Interaction, /) -> None:
         """The new recipe over the same sources."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        typed = {name: field.value.strip() for name, field in self.own.items()}
-        typed |= read_lines(self.others.value if self.others else "", type(self.recipe.lead))
-        recipe = remix(self.recipe, {name: value for name, value in typed.items() if value})
+        recipe = remix(self.recipe, self.typed)
         prepared = await self.bot.intake.prepare_again(await asked_by(self.bot, interaction), recipe)
         await self.bot.confirm.start(self.bot, interaction, [prepared])
+
+
+Go = Callable[[discord.Interaction, Mapping[str, Any]], Awaitable[None]]
+"""Goes on with a command whose options are all there."""
+
+
+class AdvancedForm(OptionsForm):
+    """The options for which a slash command has no room. What was chosen there stays."""
+
+    def __init__(self, bot: Zoetrope, kind: type[Request], names: Sequence[str], go: Go) -> None:
+        super().__init__(
+            bot, f"Advanced: {kind.name()}", kind, {name: kind.model_fields[name].default for name in names}
+        )
+        self.go = go
+
+    async def on_submit(self, interaction: discord.Interaction, /) -> None:
+        """The command goes on."""
+        await self.go(interaction, self.typed)
 
 
 async def open_finish(bot: Zoetrope, interaction: discord.Interaction, message: discord.Message) -> None:
@@ -171,6 +211,11 @@ def shown(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
+def on_a_line(text: str) -> str:
+    """Lists may be written on several lines; among other options each has one, with a comma where a line ended."""
+    return re.sub(r"[\s,]*\n[\s,]*", ", ", text.strip())
+
+
 def read_lines(text: str, kind: type[Request]) -> dict[str, str]:
     """`option: value` on each line.
 
@@ -193,7 +238,7 @@ def remix(recipe: Recipe, values: Mapping[str, str]) -> Recipe:
         Refusal: a value does not fit.
     """
     lead = recipe.lead
-    kept = {name: getattr(lead, name) for name in lead.attached()}
+    kept = {name: getattr(lead, name) for name in lead.attached() if name not in remixed(type(lead))}
     changed = parse(type(lead), {**kept, **values})
     steps = tuple(changed if step is lead else step for step in recipe.steps)
     return recipe.model_copy(update={"steps": steps})
@@ -217,6 +262,12 @@ def _text(model: type[Request], name: str, value: object) -> TextInput[Any]:
     low, high = bounds(field)
     kinds = get_args(plain_type(field))
     hint = ", ".join(map(str, kinds)) if kinds else f"{low} to {high}" if None not in (low, high) else ""
+    long = isinstance(high, int) and plain_type(field) is str and high > SHORT_TEXT
     return TextInput(
-        custom_id=name, default=shown(value) or None, placeholder=hint[:100] or None, required=False, max_length=1000
+        custom_id=name,
+        style=discord.TextStyle.paragraph if long else discord.TextStyle.short,
+        default=shown(value) or None,
+        placeholder="" if long else hint[:100] or None,
+        required=False,
+        max_length=min(high, LONGEST_TEXT) if long else 1000,
     )

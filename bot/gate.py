@@ -19,18 +19,24 @@ from jobs.policy import (
 )
 from jobs.recipe import Output, Recipe
 from jobs.record import Channel, Person, Submission
-from jobs.requests import REQUESTS, Generation, Request
+from jobs.requests import REQUESTS, Brief, Generation, Request
 from jobs.requests.base import Shape
 from jobs.rulebook import Rulebook
 from jobs.settings import LimitSettings
 from jobs.terms import Terms
-from jobs.workers import Workers, best_system, kinds_of
+from jobs.workers import USUAL, Advert, Workers, best_system, kinds_of
 
 
 class NoSystem(Refusal):
     """No worker was ever seen."""
 
     code = "no_system"
+
+
+class PartsMissing(Refusal):
+    """The system is there, but something that was chosen needs more checkpoints."""
+
+    code = "parts_missing"
 
 
 class SystemNotInstalled(Refusal):
@@ -191,18 +197,19 @@ class Gate:
         """The requester's share and limits here and now."""
         return self._terms(asked, await self.rules(place_of(asked.channel)))
 
-    async def best_system(self, asked: Asked) -> type[Generation]:
-        """What `/animate` takes by itself: the best that is installed and allowed there.
+    async def best_system(self, asked: Asked, brief: Brief = USUAL) -> type[Generation]:
+        """What `/animate` takes by itself: the best for this brief that is installed and allowed there.
 
         Raises:
             NoSystem, SystemNotAllowed: there is none.
         """
         installed = await self.workers.installed()
-        best = best_system(installed)
+        best = best_system(installed, brief)
         if best is None:
             raise NoSystem()
         rules = await self.rules(place_of(asked.channel))
-        allowed = best_system({name: weights for name, weights in installed.items() if rules.allows(name)})
+        there = {name: weights for name, weights in installed.items() if rules.allows(name)}
+        allowed = best_system(there, brief)
         if allowed is None:
             raise SystemNotAllowed(system=best.name(), allowed=_listed(rules.systems or ()))
         return allowed
@@ -249,6 +256,15 @@ class Gate:
         channel = asked.channel.model_copy(update={"id": room.id})
         return channel, not (restricted and room.age_restricted), ()
 
+    async def settled(self, steps: Sequence[Request]) -> tuple[Request, ...]:
+        """The steps with nothing left to the machine.
+
+        Raises:
+            Refusal: what is installed cannot do one of them.
+        """
+        installed = await self.workers.installed()
+        return tuple(step.settled(installed[step.name()]) if step.name() in installed else step for step in steps)
+
     async def _check_workers(self, request: Request) -> tuple[Note, ...]:
         """Whether some machine can run it: known at all, and online now; what should be said where none is."""
         installed = await self.workers.installed()
@@ -257,13 +273,19 @@ class Gate:
         if request.kind not in kinds_of(installed):
             there = [kind.name() for kind in REQUESTS if kind.name() in installed]
             raise SystemNotInstalled(wanted=_checkpoint(request), installed=_listed(there))
-        if any(request.kind in advert.kinds and not advert.leaving for advert in await self.workers.online()):
+        if missing := request.wanted - set(installed.get(request.name(), ())):
+            raise PartsMissing(missing=" ".join(sorted(missing)))
+        if any(_able(advert, request) and not advert.leaving for advert in await self.workers.online()):
             return ()
         if not self.wait_minutes:
             raise NoWorkerOnline(kind=_checkpoint(request))
         return (
             Note("no_worker_online", {"kind": _checkpoint(request), "time": lasting(self.wait_minutes * MINUTE_MS)}),
         )
+
+
+def _able(advert: Advert, request: Request) -> bool:
+    return request.kind in advert.kinds and request.wanted <= set(advert.systems.get(request.name(), ()))
 
 
 def _hidden(rules: Rules, steps: Sequence[Request]) -> bool:

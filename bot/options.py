@@ -12,13 +12,20 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from jobs.errors import Refusal
-from jobs.requests.base import Advanced, Attached, Request
+from jobs.requests.base import Advanced, Attached, Collected, Request, Suggested
 
 M = TypeVar("M", bound=BaseModel)
 Options = Mapping[str, Any]
 Handler = Callable[[discord.Interaction, Options], Awaitable[None]]
+Suggest = Callable[[discord.Interaction, str, str], Awaitable[Sequence[str]]]
+"""An option's name and what is typed there → texts to choose from."""
 DESCRIPTION = 100
 """Discord's limit for a description, in characters."""
+MOST_OPTIONS = 25
+"""Discord's limit for a command; and for choices that are offered while somebody types."""
+CHOICE = 100
+"""Discord's limit for a choice, in characters."""
+ADVANCED = "advanced"
 
 
 class BadOption(Refusal):
@@ -31,11 +38,22 @@ def offered(*models: type[BaseModel]) -> dict[str, FieldInfo]:
     """The fields a person may set: attachments, the usual ones, the seed, the advanced; never the discriminator."""
 
     def order(name: str, field: FieldInfo) -> int:
-        advanced = any(isinstance(mark, Advanced) for mark in field.metadata)
-        return 0 if attached(field) else 3 if advanced else 2 if name == "seed" else 1
+        return 0 if attached(field) else 3 if marked(field, Advanced) else 2 if name == "seed" else 1
 
-    fields = {name: field for model in models for name, field in model.model_fields.items() if name != "system"}
+    fields = {
+        name: field
+        for model in models
+        for name, field in model.model_fields.items()
+        if name != "system" and not marked(field, Collected)
+    }
     return dict(sorted(fields.items(), key=lambda item: order(*item)))
+
+
+def shown_at_once(fields: Mapping[str, FieldInfo], others: int = 0) -> dict[str, FieldInfo]:
+    """Those that a slash command shows: all, or where they and `others` are too many, all but the advanced."""
+    if len(fields) + others <= MOST_OPTIONS:
+        return dict(fields)
+    return {name: field for name, field in fields.items() if not marked(field, Advanced)}
 
 
 def first_line(request: type[Request]) -> str:
@@ -43,9 +61,19 @@ def first_line(request: type[Request]) -> str:
     return (request.__doc__ or request.name()).splitlines()[0]
 
 
+def marked(field: FieldInfo, kind: type) -> bool:
+    """Whether the field bears such a mark."""
+    return any(isinstance(mark, kind) for mark in field.metadata)
+
+
 def attached(field: FieldInfo) -> bool:
-    """Whether the field names a source, and so is an attachment in Discord."""
-    return any(isinstance(mark, Attached) for mark in field.metadata)
+    """Whether the field is an attachment in Discord. A motion is a source as well, but people name it."""
+    return any(isinstance(mark, Attached) and mark.kind != "motion" for mark in field.metadata)
+
+
+def suggested(field: FieldInfo) -> bool:
+    """Whether choices are offered while somebody types."""
+    return marked(field, Suggested) or (marked(field, Attached) and not attached(field))
 
 
 def plain_type(field: FieldInfo) -> Any:
@@ -56,6 +84,12 @@ def plain_type(field: FieldInfo) -> Any:
     while hasattr(annotation, "__metadata__"):
         annotation = annotation.__origin__
     return annotation
+
+
+def wordy(field: FieldInfo) -> bool:
+    """Whether a value may be several words: any text, and choices such as `zoom in`."""
+    kind = plain_type(field)
+    return kind is str or any(" " in str(choice) for choice in get_args(kind))
 
 
 def bounds(field: FieldInfo) -> tuple[Any, Any]:
@@ -111,19 +145,24 @@ def slash_command(
     models: Sequence[type[BaseModel]],
     handler: Handler,
     extra: Mapping[str, tuple[Any, str]] = types.MappingProxyType({}),
+    suggest: Suggest | None = None,
 ) -> app_commands.Command[Any, ..., None]:
     """A command whose options are the models' fields, and `extra` ones (name → annotation, description).
 
+    Where that is more than Discord takes, the advanced fields are left to a form, and `advanced` opens it.
     discord.py reads the callback's signature; this one is made, not written.
     """
-    fields = offered(*models)
+    everything = offered(*models)
+    fields = shown_at_once(everything, len(extra))
+    if len(fields) < len(everything):
+        extra = {**extra, ADVANCED: (bool, "show a form with the other options before it is queued")}
 
     async def callback(interaction: discord.Interaction, **options: Any) -> None:
         await handler(interaction, {key: value for key, value in options.items() if value is not None})
 
     annotations = {key: option_type(field) for key, field in fields.items()}
     annotations |= {key: annotation for key, (annotation, _) in extra.items()}
-    required = {key for key, field in fields.items() if attached(field)}
+    required = {key for key, field in fields.items() if attached(field) and field.default is not None}
     first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
     rest = [
         inspect.Parameter(
@@ -139,9 +178,23 @@ def slash_command(
     descriptions = {key: described(key, field) for key, field in fields.items()}
     descriptions |= {key: text[:DESCRIPTION] for key, (_, text) in extra.items()}
     app_commands.describe(**descriptions)(callback)
-    return app_commands.Command[Any, ..., None](
+    command = app_commands.Command[Any, ..., None](
         name=name, description=description[:DESCRIPTION], callback=cast(Any, callback)
     )
+    for key, field in fields.items():
+        if suggest and suggested(field):
+            command.autocomplete(key)(_choices(suggest, key))
+    return command
+
+
+def _choices(suggest: Suggest, option: str) -> Any:
+    """discord.py's form of it."""
+
+    async def complete(interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        texts = [text for text in await suggest(interaction, option, typed) if len(text) <= CHOICE]
+        return [app_commands.Choice(name=text, value=text) for text in texts[:MOST_OPTIONS]]
+
+    return complete
 
 
 def parse(model: type[M], values: Mapping[str, Any]) -> M:

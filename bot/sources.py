@@ -13,6 +13,7 @@ import discord
 
 from bot.download import Downloads
 from jobs.errors import Note, Refusal
+from jobs.motions import Motion
 from jobs.recipe import Recipe, Source
 from jobs.requests.base import SourceKind
 from jobs.retention import Retention
@@ -44,6 +45,12 @@ class SourcesGone(Refusal):
     """The pictures of an old job are no longer kept."""
 
     code = "sources_gone"
+
+
+class MotionGone(Refusal):
+    """The motion is known, and its file is not there: the store was emptied by other hands."""
+
+    code = "motion_gone"
 
 
 class Sources:
@@ -83,6 +90,8 @@ class Sources:
                 declared_clip_refusal(*declared, self.clip_limits)
             case "sound":
                 declared_sound_refusal(*declared, self.clip_limits)
+            case "motion":
+                raise TypeError("a motion is named, not attached")
 
     async def fetch(self, bringer: Bringer, kind: SourceKind, attachment: discord.Attachment) -> Fetched:
         """The attachment as a source of this job. A person's attachments are looked at one after another.
@@ -103,6 +112,17 @@ class Sources:
         for source in recipe.sources.values():
             if not await self.store.exists(source.digest):
                 raise SourcesGone()
+
+    async def motion(self, bringer: Bringer, motion: Motion) -> Source:
+        """A motion as a source of this job.
+
+        Raises:
+            MotionGone: its file is.
+        """
+        await self._hold(bringer, motion.digest)
+        if not await self.store.exists(motion.digest):
+            raise MotionGone(name=motion.name)
+        return Source(digest=motion.digest, kind="motion", width=0, height=0, num_frames=0)
 
     async def _image(self, bringer: Bringer, attachment: discord.Attachment) -> Fetched:
         data = await self.downloads.fetch(attachment.url)

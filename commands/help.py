@@ -25,14 +25,17 @@ class Help(Cog):
 
 def page(installed: dict[str, tuple[str, ...]], me: discord.ClientUser | None) -> str:
     """The help page as text."""
-    systems = "\n".join(
-        f"- `/{kind.name()}` {first_line(kind)}" + ("" if kind.name() in installed else " *(not installed here)*")
-        for kind in REQUESTS
-    )
+    there = [kind for kind in REQUESTS if kind.name() in installed]
+    missing = [kind.name() for kind in REQUESTS if kind.name() not in installed]
+    lines = [f"- `/{kind.name()}` {first_line(kind)}" for kind in there]
+    if missing:
+        lines.append(f"- *Not installed here:* {', '.join(f'`/{name}`' for name in missing)}")
+    systems = "\n".join(lines)
     mention = me.mention if me else "@Zoetrope"
     return (
-        "**I make pictures move.** Three ways to ask:\n"
+        "**I make pictures move.** Ways to ask:\n"
         "- `/animate` with a picture: the best system that is installed.\n"
+        "- `/storyboard`: reply to my message with pictures, and one clip passes through all of them.\n"
         "- Right-click a message with a picture (on a phone: hold it), **Apps → Animate…**\n"
         f"- Reply to a picture with {mention}, with options if you like: {mention} `motion 180 seconds 3`\n\n"
         f"**Systems**\n{systems}\n\n"

@@ -11,8 +11,10 @@ from pydantic import BaseModel
 from bot.asked import asked_by
 from bot.attachments import NoPicture, pictures_in
 from bot.client import Zoetrope
+from bot.forms import AdvancedForm
 from bot.gate import Asked
-from bot.options import Options, attached, first_line, offered, parse, slash_command
+from bot.options import ADVANCED, Handler, Options, attached, first_line, offered, parse, shown_at_once, slash_command
+from bot.suggestions import suggestions
 from bot.wishes import AnimateForm, offered_here
 from jobs.errors import Note
 from jobs.recipe import Output
@@ -40,6 +42,12 @@ class Make(Cog):
 
     def _command(self, kind: type[Request]) -> app_commands.Command[Any, ..., None]:
         async def handle(interaction: discord.Interaction, options: Options) -> None:
+            if options.get(ADVANCED):
+                await interaction.response.send_modal(_advanced(self.bot, kind, options, go))
+            else:
+                await go(interaction, options)
+
+        async def go(interaction: discord.Interaction, options: Options) -> None:
             await interaction.response.defer(ephemeral=True, thinking=True)
             asked = await asked_by(self.bot, interaction)
             request = parse(kind, _named(kind, options))
@@ -49,7 +57,7 @@ class Make(Cog):
             await self._start(interaction, asked, [request], {**others, **_files(options)})
 
         models = _models(kind)
-        return slash_command(kind.name(), first_line(kind), models, handle)
+        return slash_command(kind.name(), first_line(kind), models, handle, suggest=suggestions(self.bot, kind))
 
     def _front_door(self) -> app_commands.Command[Any, ..., None]:
         async def handle(interaction: discord.Interaction, options: Options) -> None:
@@ -91,6 +99,14 @@ class Make(Cog):
             raise NoPicture()
         form = AnimateForm(self.bot, pictures, *await offered_here(self.bot, interaction))
         await interaction.response.send_modal(form)
+
+
+def _advanced(bot: Zoetrope, kind: type[Request], options: Options, go: Handler) -> AdvancedForm:
+    """The form with what the command does not show; it goes on with the options that were chosen there."""
+    everything = offered(*_models(kind))
+    left = [name for name in everything if name not in shown_at_once(everything)]
+    chosen = {name: value for name, value in options.items() if name != ADVANCED}
+    return AdvancedForm(bot, kind, left, lambda interaction, typed: go(interaction, {**chosen, **typed}))
 
 
 def _models(kind: type[Request]) -> tuple[type[BaseModel], ...]:

@@ -3,7 +3,8 @@
 import logging
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import aiohttp
@@ -13,12 +14,14 @@ from discord.ext.commands import Cog
 from bot.asked import asked_in
 from bot.attachments import NoClip, NoPicture, clips_in, pictures_in
 from bot.client import Zoetrope, sentence_for
-from bot.options import attached, offered, parse
+from bot.options import attached, marked, offered, parse, wordy
 from bot.wishes import too_many
+from commands.storyboard import story_answered, take_reply
 from jobs import logs
 from jobs.errors import Note, Refusal
 from jobs.recipe import Output
 from jobs.requests import BY_SYSTEM, GENERATIONS, Brief, Generation, Request
+from jobs.requests.base import Attached
 from jobs.requests.finish import Smoothing, prepared_for
 
 log = logging.getLogger(__name__)
@@ -64,7 +67,7 @@ def words_of(text: str) -> list[str]:
         if parts and parts[-1].lower() in _known(None) and word.startswith(("=", ":")):  # `seed = 7`, `seed =7`
             parts += [word[1:]] if word[1:] else []
         else:
-            parts += _pair(word.rstrip(",;") or word)
+            parts += _pair(word)
     return parts
 
 
@@ -84,18 +87,21 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
     """
     words = words_of(text)
     values: dict[str, str] = {}
-    if words and words[0].lower() in BY_SYSTEM:
-        system = words.pop(0).lower()
+    if words and _bare(words[0]).lower() in BY_SYSTEM:
+        system = _bare(words.pop(0)).lower()
     names = _known(system if system not in GENERATIONS else None)  # another generation's option is refused later
+    if system in GENERATIONS and GENERATIONS[system].reads_prompt and (said := _up_to_a_name(words, names)):
+        values["prompt"] = said
     while words:
-        name = words.pop(0).lower()
+        name = _bare(words.pop(0)).lower()
         if name not in names:
             raise UnknownOption(option=name[:50], known=", ".join(sorted(_known(system))))
         if not words:
             raise MissingValue(option=name)
         value = words.pop(0)
-        while words and words[0].lower() not in names and name in ("prompt", "move", "easing"):
-            value += " " + words.pop(0)
+        if names[name]:
+            value = " ".join(filter(None, (value, _up_to_a_name(words, names))))
+        value = _bare(value)
         if name == "system":
             if value.lower() not in GENERATIONS:
                 raise UnknownOption(option=value[:50], known=", ".join(GENERATIONS))
@@ -105,21 +111,39 @@ def read_options(text: str, system: str | None) -> tuple[str | None, dict[str, s
     return system, values
 
 
+def _bare(word: str) -> str:
+    """Without the commas that people put between options."""
+    return word.rstrip(",;") or word
+
+
+def _up_to_a_name(words: list[str], names: Collection[str]) -> str:
+    """Take the words before the next option's name."""
+    taken: list[str] = []
+    while words and _bare(words[0]).lower() not in names:
+        taken.append(words.pop(0))
+    return _bare(" ".join(taken))
+
+
 def named_system(text: str) -> str | None:
     """The system that the first word names."""
-    first = next(iter(words_of(text)), "").lower()
+    first = _bare(next(iter(words_of(text)), "")).lower()
     return first if first in BY_SYSTEM else None
 
 
-def _known(system: str | None) -> set[str]:
-    """Names that may be typed: the brief's, the output's, and the system's own (of all systems where none is named)."""
+@cache
+def _known(system: str | None) -> Mapping[str, bool]:
+    """Names that may be typed: the brief's, the output's, and the system's own (of all systems where none is named).
+
+    Each with whether its value may be several words without quotes. Where two have one name, the brief's is meant.
+    """
     if system is None:
-        fields = offered(Brief, Smoothing, Output, *GENERATIONS.values())
+        fields = offered(*reversed(tuple(GENERATIONS.values())), Output, Smoothing, Brief)
     elif system in GENERATIONS:
-        fields = offered(Brief, Smoothing, Output, GENERATIONS[system])
+        fields = offered(GENERATIONS[system], Output, Smoothing, Brief)
     else:
-        fields = offered(Output, BY_SYSTEM[system])
-    return {"system", *(name for name, field in fields.items() if not attached(field))}
+        fields = offered(BY_SYSTEM[system], Output)
+    typed = {name: wordy(field) for name, field in fields.items() if not attached(field)}
+    return {"system": False, **typed}
 
 
 def finishing_from(values: dict[str, str], kind: type[Request]) -> Request:
@@ -131,21 +155,35 @@ def finishing_from(values: dict[str, str], kind: type[Request]) -> Request:
     strange = [name for name in values if name not in _known(kind.name())]
     if strange:
         raise UnknownOption(option=strange[0], known=", ".join(sorted(_known(kind.name()))))
-    if list(kind.attached()) != ["clip"]:
+    files = [name for name, field in kind.model_fields.items() if attached(field) and field.default is not None]
+    if files != ["clip"]:
         raise MoreAttachments(system=kind.name())
     return parse(kind, values)
 
 
-def request_from(brief: Brief, values: dict[str, str], kind: type[Generation]) -> Request:
+def names_a_motion(values: Mapping[str, str], kind: type[Generation]) -> bool:
+    """Whether `motion` is one that was learned: a name, where the system takes one. A number says how much may move."""
+    field = kind.model_fields.get("motion")
+    typed = values.get("motion", "")
+    return field is not None and marked(field, Attached) and bool(typed) and not re.fullmatch(r"[-+]?[\d.]+", typed)
+
+
+def from_words(kind: type[Generation]) -> bool:
+    """Whether words are enough for it."""
+    return kind.reads_prompt and "image" in kind.model_fields and kind.model_fields["image"].default is None
+
+
+def request_from(brief: Brief, values: dict[str, str], kind: type[Generation], *, with_picture: bool = True) -> Request:
     """The system's request: the brief translated, then the system's own options as typed.
 
     Raises:
         Refusal: an option is not this system's, or its value does not fit.
     """
     base = kind.from_brief(brief).model_dump()
-    own = {
-        name: value for name, value in values.items() if name in kind.model_fields and name not in Brief.model_fields
-    }
+    if not with_picture:
+        base["image"] = None
+    briefs = set(Brief.model_fields) - ({"motion"} if names_a_motion(values, kind) else set())
+    own = {name: value for name, value in values.items() if name in kind.model_fields and name not in briefs}
     strange = [name for name in values if name not in _known(kind.name())]
     if strange:
         raise UnknownOption(option=strange[0], known=", ".join(sorted(_known(kind.name()))))
@@ -161,11 +199,14 @@ class Mention(Cog):
     @Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         """Discord's event; whatever goes wrong is answered, not swallowed."""
-        if message.author.bot or not await self._meant_for_us(message):
+        if message.author.bot:
+            return
+        story = story_answered(message)
+        if story is None and not await self._meant_for_us(message):
             return
         logs.job_id.set(str(message.id))
         try:
-            await self._start(message)
+            await (take_reply(self.bot, message, story) if story else self._start(message))
         except Exception as error:  # noqa: BLE001 - the event's one net
             await self._refuse(message, error)
 
@@ -181,13 +222,14 @@ class Mention(Cog):
 
     async def _start(self, message: discord.Message) -> None:
         finishes = named_system(message.content) not in (None, *GENERATIONS)
-        files = self._attached(message, *((clips_in, NoClip) if finishes else (pictures_in, NoPicture)))
+        files = self._files(message, finishes=finishes)
         system, values = read_options(message.content, None)
         output = parse(Output, values)
         if system and finishes:
             await self._start_each(message, [finishing_from(values, BY_SYSTEM[system])], files, output)
             return
-        brief = parse(Brief, values)
+        learned = system is not None and names_a_motion(values, GENERATIONS[system])
+        brief = parse(Brief, {name: value for name, value in values.items() if not (learned and name == "motion")})
         said: tuple[Note, ...] = ()
         if system is None:
             asked = await asked_in(self.bot, message, 0)
@@ -196,7 +238,7 @@ class Mention(Cog):
         kind = GENERATIONS[system]
         if brief.prompt and not kind.reads_prompt and not said:
             said = (Note("prompt_unread", {"system": system}),)
-        request = request_from(brief, values, kind)
+        request = request_from(brief, values, kind, with_picture=bool(files))
         others = {name: value for name, value in values.items() if name not in kind.model_fields}
         await self._start_each(message, [request, *parse(Smoothing, others).steps()], files, output, said)
 
@@ -208,18 +250,35 @@ class Mention(Cog):
         output: Output,
         said: tuple[Note, ...] = (),
     ) -> None:
-        """A job for each file, which the chain's first step takes."""
+        """A job for each file, which the chain's first step takes; one where there is none."""
         most = self.bot.limits.pictures_per_message
         said = (*said, *too_many(files, most))
-        [source] = chain[0].attached()
-        for index, file in enumerate(files[:most]):
+        sources = [name for _, name, kind in chain[0].named() if kind != "motion"]
+        for index, file in enumerate(files[:most] or [None]):
             asked = await asked_in(self.bot, message, index)
             steps = prepared_for(output.format, [step if index == 0 else step.again() for step in chain])
             try:
-                prepared = await self.bot.intake.prepare(asked, steps, {source: file}, output, said)
+                attachments = dict.fromkeys(sources, file) if file else {}
+                prepared = await self.bot.intake.prepare(asked, steps, attachments, output, said)
                 await self.bot.board.open(await self.bot.intake.enqueue(self.bot.confirm.noted(prepared)))
             except Refusal as refusal:
                 await self._refuse(message, refusal)
+
+    def _files(self, message: discord.Message, *, finishes: bool) -> list[discord.Attachment]:
+        """Clips or pictures; none where words are enough.
+
+        Raises:
+            Refusal: there are none.
+        """
+        if finishes:
+            return self._attached(message, clips_in, NoClip)
+        system = GENERATIONS.get(named_system(message.content) or "")
+        try:
+            return self._attached(message, pictures_in, NoPicture)
+        except NoPicture:
+            if system and from_words(system):
+                return []
+            raise
 
     def _attached(
         self,

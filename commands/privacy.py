@@ -13,6 +13,7 @@ from discord.ext.commands import Cog
 from bot.amounts import clock, counted
 from bot.buttons import LastingButton, lasting_view
 from bot.client import Zoetrope
+from bot.storyboard import Stories
 from commands.standing import midnight
 from jobs.presets import Presets
 from jobs.queue import NoSuchJob, NotYours
@@ -29,6 +30,8 @@ def privacy_text(media_seconds: float, records_seconds: float) -> str:
         say("keeps_records", {"records": days(records_seconds)}),
         say("keeps_seconds"),
         say("keeps_presets"),
+        say("keeps_motions"),
+        say("keeps_storyboards"),
         say("keeps_changes", {"days": KEPT_DAYS}),
         say("keeps_posts"),
     )
@@ -103,6 +106,7 @@ async def forget(bot: Zoetrope, person: str, now_ms: float) -> str:
             with contextlib.suppress(NoSuchJob):
                 await bot.queue.cancel(job.id, person)
     await Presets(bot.redis).forget(str(person))
+    await Stories(bot.redis).forget(person)
     forgotten, files = await bot.sweeper.forget(person)
     return forgotten_text(forgotten.jobs, files, forgotten.later, now_ms)
 

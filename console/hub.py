@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import http_get  # pyright: ignore[reportUnknownVariableType]
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers  # pyright: ignore[reportUnknownVariableType]
 
 from inference.checksums import place_of, sha256_of
@@ -70,6 +71,19 @@ class Hub:
         Raises:
             PullError: a file is missing, or is another one than was pinned here.
         """
+        siblings = self._siblings()
+        return [self._described(name, siblings.get(name), pinned) for name, pinned in layout.files.items()]
+
+    def published(self, layouts: Sequence[Layout]) -> Layout:
+        """The first layout that the repository has whole; where it has none, the first, of which a file is missed.
+
+        Raises:
+            PullError: the hub cannot be asked.
+        """
+        there = self._siblings().keys()
+        return next((layout for layout in layouts if layout.files.keys() <= there), layouts[0])
+
+    def _siblings(self) -> dict[str, RepoSibling]:
         with self._sentences():
             found = HfApi(endpoint=self.endpoint).model_info(
                 self.weights.repo, revision=self.weights.revision, files_metadata=True
@@ -78,8 +92,7 @@ class Hub:
             raise PullError(
                 f"The hub answered with revision {found.sha} of {self.weights.repo} instead of the pinned one."
             )
-        siblings = {sibling.rfilename: sibling for sibling in found.siblings or []}
-        return [self._described(name, siblings.get(name), pinned) for name, pinned in layout.files.items()]
+        return {sibling.rfilename: sibling for sibling in found.siblings or []}
 
     def _described(self, name: str, sibling: object, pinned: str | None) -> Remote:
         size, blob_id = getattr(sibling, "size", None), getattr(sibling, "blob_id", None)

@@ -13,8 +13,9 @@ from rich.console import Console
 from console.exits import CANNOT_START
 from console.screen import show_table
 from inference.checksums import Checksums, UnsafeNameError, states
-from inference.settings import ModelSettings
+from inference.settings import ModelSettings, SystemSettings
 from inference.systems import ROOMS
+from inference.systems.animatediff.installed import style_weights
 from inference.weights import Layout, Weights
 from jobs.settings import BadSettings
 
@@ -47,9 +48,13 @@ def _models() -> Path:
 
 
 def checkpoints() -> Iterator[tuple[str, Weights]]:
-    """Every published checkpoint with the system it is for."""
+    """Every published checkpoint with the system it is for, and the owner's own that are on the hub."""
+    try:
+        styles = style_weights(SystemSettings.read().animatediff.model_dump())
+    except BadSettings as error:
+        raise _stop(str(error), CANNOT_START) from None
     for system, room in ROOMS.items():
-        for weights in room.weights:
+        for weights in (*room.weights, *(styles if system == "animatediff" else ())):
             yield system, weights
 
 
@@ -99,13 +104,18 @@ def licence(weights: Weights) -> str:
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="Which one; `models list` names them.")],
+    names: Annotated[list[str], typer.Argument(help="Which ones; `models list` names them.")],
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="For scripts: the licence was read.")
     ] = False,
 ) -> None:
-    """Fetch one checkpoint. What broke off goes on; what is there and whole is left alone."""
-    weights, models, out = find(name), _models(), _out()
+    """Fetch checkpoints. What broke off goes on; what is there and whole is left alone."""
+    for weights in [find(name) for name in names]:
+        _pull_one(weights, accept_licence=accept_licence)
+
+
+def _pull_one(weights: Weights, *, accept_licence: bool) -> None:
+    models, out, name = _models(), _out(), weights.name
     if importlib.util.find_spec("huggingface_hub") is None:
         raise _stop(
             "This installation cannot fetch (huggingface_hub is missing): run it where the worker runs, "
@@ -120,7 +130,11 @@ def pull(
         return
     accept(weights, accepted=accept_licence, out=out)
     try:
-        _pull(Hub(weights, models), layout, wanted, out)
+        hub = Hub(weights, models)
+        if weights.layout_in(models) is None and len(weights.layouts) > 1:
+            layout = hub.published(weights.layouts)
+            wanted = [file for file, state in states(weights, layout, models) if state != "good"]
+        _pull(hub, layout, wanted, out)
     except (PullError, UnsafeNameError) as error:
         raise _stop(str(error)) from None
     except KeyboardInterrupt:

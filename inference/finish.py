@@ -24,7 +24,7 @@ from media.formats import FORMATS, encode
 from media.growing import GrowingSpool
 from media.marks import mark_text
 from media.provenance import Made, Sealer
-from media.store import MediaStore, digest_of_file
+from media.store import MediaStore, digest_of, digest_of_file
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +152,14 @@ class Finisher:
         alone = ended - max(begun, clip.spool.whole_since or ended)
         log.info("encoded in %.1f s, %.1f s of them beside the render", ended - begun, ended - begun - alone)
         return tuple(files), tuple(said)
+
+    async def keep_learned(self, job: Job, clip: RenderedClip) -> str | None:
+        """The digest of the motion that this clip taught, once it is stored; None where it taught none."""
+        if clip.learned is None:
+            return None
+        digest = digest_of(clip.learned)
+        await self._patiently(lambda: self.retention.hold(job.id, digest))
+        return await self.store.put(clip.learned)
 
     async def _written(self, kind: str, job: Job, clip: RenderedClip, path: Path, budget: int) -> Encoded:
         """The file at `path`, with its mark, and signed where it can be."""

@@ -37,16 +37,17 @@ class Inputs:
         Raises:
             Failure, Refusal: a source is damaged.
         """
-        named = {getattr(request, field): mark.kind for field, mark in request.attached().items()}
+        named = [(name, kind) for _, name, kind in request.named()]
         return Sources(
-            images={name: self._image(name) for name, kind in named.items() if kind == "image"},
-            clips={name: self._clip(name) for name, kind in named.items() if kind == "clip"},
-            sounds={name: self._sound(name) for name, kind in named.items() if kind == "sound"},
+            images={name: self._image(name) for name, kind in named if kind == "image"},
+            clips={name: self._clip(name) for name, kind in named if kind == "clip"},
+            sounds={name: self._sound(name) for name, kind in named if kind == "sound"},
+            motions={name: self.order.sources[name] for name, kind in named if kind == "motion"},
         )
 
     def passes(self, spool: FrameSpool, later: Sequence[Request]) -> None:
         """This is the clip that the next step may take as `PREVIOUS`. What no later step names gives its space back."""
-        named = {getattr(request, field) for request in later for field in request.attached()}
+        named = {name for request in later for _, name, _ in request.named()}
         for name in self._clips.keys() - (named - {PREVIOUS}):
             self._clips.pop(name).close()
         self._clips[PREVIOUS] = spool

@@ -103,6 +103,12 @@ class ClipSound(Value):
     kind: Literal["sound"] = "sound"
 
 
+class Learned(Value):
+    """Child: what the clip that began taught, a whole safetensors file in the payload."""
+
+    kind: Literal["learned"] = "learned"
+
+
 class OneFrame(Value):
     """Child: one frame, its RGB or RGBA rows in the payload."""
 
@@ -151,7 +157,7 @@ class Broke(End):
 
 
 ToChild = Setup | Order | Stop
-FromChild = Ready | Step | Preview | ClipBegins | ClipSound | OneFrame | Done | Stopped | CannotRender | Broke
+FromChild = Ready | Step | Preview | ClipBegins | ClipSound | Learned | OneFrame | Done | Stopped | CannotRender | Broke
 _TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.chatter import Chatter
+from inference.learned import whole
 from inference.messages import (
     Broke,
     CannotRender,
@@ -20,6 +21,7 @@ from inference.messages import (
     ClipSound,
     Done,
     End,
+    Learned,
     OneFrame,
     Order,
     Preview,
@@ -86,6 +88,8 @@ class RenderedClip:
         self.said = begins.said
         self.facts = begins.facts
         self.weights = begins.weights
+        self.learned: bytes | None = None
+        """A motion, as a whole safetensors file."""
         self.gpu_ms = 0
         self.step_ms: tuple[int, ...] = ()
         self.loading_ms = 0
@@ -99,11 +103,17 @@ class RenderedClip:
         """Whether all its frames are there."""
         return self.spool.whole_since is not None
 
-    def takes(self, message: OneFrame | ClipSound, payload: bytes) -> None:
-        """One more frame, as raw rows, or before the first all of its sound, as raw samples."""
+    def takes(self, message: OneFrame | ClipSound | Learned, payload: bytes) -> None:
+        """One more frame, as raw rows, or before the first all of its sound, as raw samples, and what was learned.
+
+        Raises:
+            MotionBroken: that is no whole file.
+        """
         spool = self.spool
         if isinstance(message, ClipSound):
             spool.sound = np.frombuffer(payload, np.int16).reshape(-1, 2)
+        elif isinstance(message, Learned):
+            self.learned = whole(payload)
         else:
             spool.append(np.frombuffer(payload, np.uint8).reshape(spool.height, spool.width, spool.channels))
             if spool.there == 1:
@@ -199,6 +209,7 @@ class Renderer:
             CannotBeRendered: for a reason that a person can read.
             RenderBroke: by a bug.
             RendererDied: the child died; call again for a new one.
+            Failure: what it gave cannot be used.
         """
         async with self._one_at_a_time:
             self.spent_ms, self.chatter.job_id = 0, order.job_id
@@ -264,7 +275,7 @@ class Renderer:
                         if clip:
                             clip.spool.close()  # of a try that ran out of memory
                         clip = RenderedClip(message, self.scratch, on_clip)
-                    case OneFrame() | ClipSound() if clip:
+                    case OneFrame() | ClipSound() | Learned() if clip:
                         clip.takes(message, payload)
                     case Done() if clip and clip.whole:
                         self._note(message)

@@ -13,6 +13,7 @@ import torch
 
 from inference.child import Orders, Wire
 from inference.inputs import Inputs
+from inference.learned import whole
 from inference.memory import ran_out
 from inference.messages import (
     Broke,
@@ -21,6 +22,7 @@ from inference.messages import (
     ClipSound,
     Done,
     End,
+    Learned,
     OneFrame,
     Order,
     Preview,
@@ -167,6 +169,7 @@ class Render:
         self.said: tuple[Note, ...] = ()
         self.facts: dict[str, Fact] = {}
         self.weights: tuple[str, ...] = ()
+        self.learned: bytes | None = None
 
     def run(self) -> None:
         """Every step in its turn, the frames of the last one on their way as they are made."""
@@ -233,6 +236,7 @@ class Render:
         self.sources.passes(spool, later)
         self.said, self.facts = (*self.said, *clip.notes), {**self.facts, **clip.facts}
         self.weights = (*self.weights, *clip.weights)
+        self.learned = clip.learned or self.learned
 
     def _send(self, clip: Clip) -> None:
         """Every frame, as it is made. Another clip that begins takes back the frames of one that was not finished."""
@@ -251,6 +255,8 @@ class Render:
         )
         if clip.sound is not None:
             wire.send(ClipSound(), np.ascontiguousarray(clip.sound, dtype=np.int16).tobytes())
+        if learned := clip.learned or self.learned:
+            wire.send(Learned(), whole(learned))
         for frame in clip.frames:
             wire.send(OneFrame(), np.ascontiguousarray(frame, dtype=np.uint8).tobytes())
             self.renderer.previews.show(lambda frame=frame: frame)

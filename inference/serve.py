@@ -24,7 +24,7 @@ from inference.leaving import Leaving
 from inference.messages import Setup
 from inference.meters import Meters
 from inference.renderer import Renderer
-from inference.settings import ModelSettings, SystemSettings, WorkerSettings
+from inference.settings import ModelSettings, SystemSettings, WorkerSettings, tables_of
 from inference.slot import GpuWorker
 from inference.systems import ROOMS
 from inference.worker import RenderWorker
@@ -107,14 +107,15 @@ def _setup(
         vram_bytes=None if models.vram is None else round(models.vram * gigabyte),
         ram_bytes=None if models.ram is None else round(models.ram * gigabyte),
         threads=models.threads,
-        options=systems.model_dump(mode="json"),
+        options=tables_of(systems),
         preview_seconds=preview_seconds,
     )
 
 
 def installed(models: Path, systems: SystemSettings) -> dict[str, tuple[str, ...]]:
     """Systems that can run from this folder, with their checkpoints."""
-    found = {name: room.installed(models, getattr(systems, name).model_dump()) for name, room in ROOMS.items()}
+    tables = tables_of(systems)
+    found = {name: room.installed(models, tables[name]) for name, room in ROOMS.items()}
     return {name: checkpoints for name, checkpoints in found.items() if checkpoints is not None}
 
 

@@ -1,10 +1,12 @@
 """The worker's tables of `config.toml`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from inference.systems import ROOMS
+from inference.systems.animatediff.weights import BY_NAME as CHECKPOINTS
 from jobs.requests.svd import SvdModel
 from jobs.settings import Table
 
@@ -55,6 +57,27 @@ class SvdOptions(Options):
     faithful: bool = Field(default=True, description="follow the original engine where diffusers departs from it")
 
 
+class AnimateDiffOptions(Options):
+    """`[systems.animatediff]`."""
+
+    styles: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,59}$")], str] = Field(
+        default_factory=dict,
+        description="your own image models: a name (of SDXL beginning with sdxl-), and a file or folder below "
+        "models.dir, or owner/name@commit of a hub repository",
+    )
+
+    @field_validator("styles")
+    @classmethod
+    def _names_are_free(cls, styles: dict[str, str]) -> dict[str, str]:
+        taken = sorted(styles.keys() & CHECKPOINTS)
+        if taken:
+            raise ValueError(f"{taken[0]} is the name of a published checkpoint; call it otherwise")
+        outside = [where for where in styles.values() if Path(where).is_absolute() or ".." in Path(where).parts]
+        if outside:
+            raise ValueError(f"{outside[0]} must lie below models.dir")
+        return styles
+
+
 class ParallaxOptions(Options):
     """`[systems.parallax]`."""
 
@@ -75,6 +98,9 @@ class SystemSettings(Table, header="systems"):
     """One sub-table for each system."""
 
     svd: SvdOptions = Field(default=SvdOptions(), description="Stable Video Diffusion")
+    animatediff: AnimateDiffOptions = Field(default=AnimateDiffOptions(), description="clips from words and pictures")
+    restyle: FinishingOptions = Field(default=FinishingOptions(), description="videos in another look")
+    learnmotion: FinishingOptions = Field(default=FinishingOptions(), description="motions learned from clips")
     parallax: ParallaxOptions = Field(default=ParallaxOptions(), description="camera moves over a still picture")
     smooth: SmoothOptions = Field(default=SmoothOptions(), description="frames in between")
     deflicker: FinishingOptions = Field(default=FinishingOptions(), description="steadier light and colours")
@@ -88,3 +114,9 @@ class SystemSettings(Table, header="systems"):
     convert: FinishingOptions = Field(default=FinishingOptions(), description="another format")
     sticker: FinishingOptions = Field(default=FinishingOptions(), description="stickers")
     emoji: FinishingOptions = Field(default=FinishingOptions(), description="emoji")
+
+
+def tables_of(systems: SystemSettings) -> dict[str, dict[str, Any]]:
+    """Each room's table of `config.toml`, over that of its family."""
+    tables = systems.model_dump(mode="json")
+    return {name: {**tables.get(room.family, {}), **tables[name]} for name, room in ROOMS.items()}

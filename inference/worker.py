@@ -227,6 +227,7 @@ class RenderWorker:
             with clip.spool:
                 await attempt.step(Step(stage="encoding", step=0, total=1))
                 files, said = await beside.files(attempt.stop)
+                motion = await self.finisher.keep_learned(attempt.job, clip)
         finally:
             await beside.end()
         return Rendered(
@@ -238,6 +239,8 @@ class RenderWorker:
             facts=dict(clip.facts),
             checkpoints=in_words(clip.weights),
             said=(*clip.said, *said),
+            motion=motion,
+            motion_bytes=len(clip.learned or b""),
         )
 
     async def _clip(self, attempt: Attempt, beside: Beside) -> RenderedClip:

@@ -33,6 +33,7 @@ USUAL: Mapping[SourceKind, Source] = {
     "image": Source(digest="0" * 64, width=1920, height=1080),
     "clip": Source(digest="0" * 64, kind="clip", width=1024, height=576, num_frames=75, fps=Fraction(25)),
     "sound": Source(digest="0" * 64, kind="sound", width=0, height=0, num_frames=0, seconds=3.0),
+    "motion": Source(digest="0" * 64, kind="motion", width=0, height=0, num_frames=0),
 }
 """What people give, where nobody has rendered yet."""
 TRUE_LOAD = 0.25
@@ -237,5 +238,6 @@ def _rows(learnt: Learnt) -> Iterable[Row]:
 
 
 def _usual_work(request: type[Request]) -> Work:
-    sources = {name: USUAL[mark.kind] for name, mark in request.attached().items()}
-    return request.usual().work(sources)
+    usual = request.usual()
+    sources = {name: USUAL[kind] for _, name, kind in usual.named()}
+    return usual.work(sources)

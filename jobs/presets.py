@@ -1,33 +1,22 @@
-"""Presets: a recipe's steps under a name, for a person or for a server, in Redis.
-
-A hash for each owner; a preset is JSON, read with the same classes as a recipe, so that one of another version is
-passed over and no more.
-"""
+"""Presets: a recipe's steps under a name, for a person or for a server, read with the same classes as a recipe."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 from arq.connections import ArqRedis
 from pydantic import Field, ValidationError
 
 from jobs.errors import Refusal
-from jobs.recipe import MOST_STEPS, Output, Recipe, Value
+from jobs.owned import KEEP_SECONDS, MOST, Book, Kept, called, spelled
+from jobs.recipe import MOST_STEPS, Output, Recipe
 from jobs.requests import AnyRequest
 from jobs.requests.base import SourceKind, source_kinds
 
-MOST = 25
-"""As many as Discord shows choices for."""
-MOST_SHARED = 5
-"""Of a server's, as many may come from one person who does not moderate it."""
 UNSEEN = re.compile("[\u200c\u200d]")
 """Letters that join others and are not seen themselves: with them two names could look the same."""
-KEEP_SECONDS = 365 * 86_400
-"""Whoever neither saves nor uses any for a year has left."""
 PresetName = Annotated[str, Field(pattern=r"^[\w][\w .+-]{0,31}$")]
 
 
@@ -61,14 +50,12 @@ class BadPresetName(Refusal):
     code = "bad_preset_name"
 
 
-class Preset(Value):
+class Preset(Kept):
     """What was saved."""
 
     name: PresetName
     steps: tuple[Annotated[AnyRequest, Field(discriminator="system")], ...] = Field(min_length=1, max_length=MOST_STEPS)
     output: Output = Output()
-    by: str = ""
-    """Of a server's: who shared it; empty where they were forgotten."""
 
     @classmethod
     def of(cls, name: str, recipe: Recipe) -> Preset:
@@ -93,15 +80,19 @@ class Preset(Value):
 
     @property
     def wanted(self) -> dict[str, SourceKind]:
-        """The sources that its steps name, by name."""
-        return source_kinds(self.steps)
+        """The sources that its steps name, by name; a motion is found by that, and need not be given."""
+        return {name: kind for name, kind in source_kinds(self.steps).items() if kind != "motion"}
 
 
-class Presets:
+class Presets(Book[Preset]):
     """Those of people (`person:<id>`) and of servers (`guild:<id>`)."""
 
+    prefix = "zoetrope:presets"
+    not_yours = NotYourPreset
+    too_many_shared = TooManyShared
+
     def __init__(self, redis: ArqRedis) -> None:
-        self._redis = cast(Any, redis)
+        super().__init__(redis, Preset)
 
     async def save(self, owner: str, preset: Preset) -> None:
         """Keep it, instead of another of the same name: `Foo` is `foo`.
@@ -109,9 +100,9 @@ class Presets:
         Raises:
             TooManyPresets: there are `MOST` others.
         """
-        key = _key(owner)
+        key = self._key(owner)
         names = {name.decode() for name in await self._redis.hkeys(key)}
-        same = {name for name in names if name.casefold() == preset.name.casefold()}
+        same = {name for name in names if spelled(name) == spelled(preset.name)}
         if len(names - same) >= MOST:
             raise TooManyPresets(most=MOST)
         async with self._redis.pipeline(transaction=True) as pipeline:
@@ -128,19 +119,11 @@ class Presets:
             NoSuchPreset: none has one.
         """
         for owner in owners:
-            found = _named(name, await self.all(owner))
+            found = called(name, await self.all(owner))
             if found:
-                await self._redis.expire(_key(owner), KEEP_SECONDS)
+                await self._redis.expire(self._key(owner), KEEP_SECONDS)
                 return found
         raise NoSuchPreset(name=name[:40])
-
-    async def all(self, owner: str) -> list[Preset]:
-        """An owner's presets by name."""
-        presets: list[Preset] = []
-        for document in (await self._redis.hgetall(_key(owner))).values():
-            with contextlib.suppress(ValidationError):
-                presets.append(Preset.model_validate_json(document))
-        return sorted(presets, key=lambda preset: preset.name.casefold())
 
     async def delete(self, owner: str, name: str) -> None:
         """Take one away.
@@ -149,7 +132,7 @@ class Presets:
             NoSuchPreset: there is none of this name.
         """
         preset = await self.get(name, owner)
-        await self._redis.hdel(_key(owner), preset.name)
+        await self._redis.hdel(self._key(owner), preset.name)
 
     async def share(self, preset: Preset, person_id: str, guild_id: str, *, moderates: bool) -> None:
         """Keep it for a server, instead of one of the same name that this person shared.
@@ -159,16 +142,9 @@ class Presets:
             TooManyPresets, TooManyShared: there are as many as there may be.
         """
         owner = f"guild:{guild_id}"
-        there = await self.all(owner)
-        same = _named(preset.name, there)
-        theirs = [each for each in there if each.by == person_id and each is not same]
-        if not moderates:
-            if same and same.by != person_id:
-                raise NotYourPreset()
-            if len(theirs) >= MOST_SHARED:
-                raise TooManyShared(most=MOST_SHARED)
+        await self.check_share(preset.name, person_id, guild_id, moderates=moderates)
         await self.save(owner, preset.model_copy(update={"by": person_id}))
-        await self._redis.sadd(_shared(person_id), owner)
+        await self._redis.sadd(self._shared(person_id), owner)
 
     async def unshare(self, name: str, person_id: str, guild_id: str, *, moderates: bool) -> None:
         """Take one of a server's away.
@@ -184,20 +160,8 @@ class Presets:
 
     async def forget(self, person_id: str) -> None:
         """Take a person's own away, and their name from those that they shared."""
-        for owner in map(bytes.decode, await self._redis.smembers(_shared(person_id))):
+        for owner in map(bytes.decode, await self._redis.smembers(self._shared(person_id))):
             for preset in await self.all(owner):
                 if preset.by == person_id:
                     await self.save(owner, preset.model_copy(update={"by": ""}))
-        await self._redis.delete(_key(f"person:{person_id}"), _shared(person_id))
-
-
-def _named(name: str, presets: Iterable[Preset]) -> Preset | None:
-    return next((each for each in presets if each.name.casefold() == name.strip().casefold()), None)
-
-
-def _shared(person_id: str) -> str:
-    return f"zoetrope:presets:shared:{person_id}"
-
-
-def _key(owner: str) -> str:
-    return f"zoetrope:presets:{owner}"
+        await self._redis.delete(self._key(f"person:{person_id}"), self._shared(person_id))

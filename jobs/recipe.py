@@ -6,13 +6,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jobs.requests import AnyRequest, Finishing, Generation, Request
-from jobs.requests.base import PREVIOUS, Shape, Shaped, SourceKind, Sources, Work
+from jobs.requests import AnyRequest, Finishing, Request
+from jobs.requests.base import PREVIOUS, Seeded, Shape, Shaped, SourceKind, Sources, Work
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Format = Literal["mp4", "gif", "both", "webp", "webm", "apng", "sticker", "emoji"]
 MOST_STEPS = 12
-FITTING: Mapping[SourceKind, tuple[str, ...]] = {"image": ("image", "clip"), "clip": ("clip",), "sound": ("sound",)}
+FITTING: Mapping[SourceKind, tuple[str, ...]] = {
+    "image": ("image", "clip"),
+    "clip": ("clip",),
+    "sound": ("sound",),
+    "motion": ("motion",),
+}
 """What a step may be given for what it takes: where it takes a picture, a clip stands for its last frame."""
 
 
@@ -56,11 +61,10 @@ class Recipe(Value):
     @model_validator(mode="after")
     def _takes_what_is_there(self) -> Self:
         for number, step in enumerate(self.steps):
-            for field, mark in step.attached().items():
-                name = getattr(step, field)
+            for field, name, kind in step.named():
                 there = self._kind_of(name, first=number == 0)
-                if there not in FITTING[mark.kind]:
-                    raise ValueError(f"step {number + 1} takes a {mark.kind} as {field}, and {name!r} is {there}")
+                if there not in FITTING[kind]:
+                    raise ValueError(f"step {number + 1} takes a {kind} as {field}, and {name!r} is {there}")
         return self
 
     def _kind_of(self, name: str, *, first: bool) -> str:
@@ -81,7 +85,7 @@ class Recipe(Value):
     @property
     def seed(self) -> int | None:
         """The leading step's, where it has one."""
-        return self.lead.seed if isinstance(self.lead, Generation) else None
+        return self.lead.seed if isinstance(self.lead, Seeded) else None
 
     def views(self) -> tuple[Sources, ...]:
         """For each step, what it may name.

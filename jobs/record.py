@@ -127,6 +127,9 @@ class Rendered(Value):
     checkpoints: tuple[str, ...] = ()
     """Published weights that were used: name, repository, revision and a hash."""
     said: tuple[Note, ...] = ()
+    motion: Digest | None = None
+    """A motion that was learned, as a file in the store."""
+    motion_bytes: int = 0
 
 
 class Failed(Value):

@@ -116,7 +116,8 @@ class Retention:
     async def forget(self, person_id: str) -> Forgotten:
         """Delete the records of a person's jobs, and what they used before today, which no limit counts.
 
-        What they brought and never queued goes as well, and so do questions that wait for their answer.
+        What they brought and never queued goes as well, and so do questions that wait for their answer, and motions
+        that they taught, those included which they shared.
         Cancel the open ones first: they go once they are closed.
         `media.sweep.Sweeper.forget` does this and deletes the files, too.
         """
@@ -127,6 +128,8 @@ class Retention:
             later += answer[0] == "later"
             orphans.update(answer[1:])
         orphans.update(digest.decode() for digest in await self._run("media_let_go", person_id))
+        # Motions after the jobs, none of which gives this person another one from now on.
+        orphans.update(digest.decode() for digest in await self._run("motion_forget", person_id))
         await self._plain.zremrangebyscore(f"zoetrope:spent:person:{person_id}", "-inf", f"({today_ms()}")
         return Forgotten(jobs, later, tuple(sorted(orphans)))
 

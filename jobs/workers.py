@@ -2,18 +2,21 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 from arq.connections import ArqRedis
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jobs.requests import GENERATIONS, Generation
+from jobs.errors import Refusal
+from jobs.requests import GENERATIONS, Brief, Generation
 
 ADVERT_SECONDS = 20
 """A worker that has not spoken for so long is not online."""
 KNOWN_DAYS = 7
 """For so long a system counts as installed though its worker is away: jobs for it may wait for the worker's return."""
+USUAL = Brief()
+"""A picture, and nothing said of it."""
 
 
 class Advert(BaseModel):
@@ -110,7 +113,18 @@ def _read(documents: Iterable[bytes | None]) -> list[Advert]:
     return adverts
 
 
-def best_system(installed: dict[str, tuple[str, ...]]) -> type[Generation] | None:
-    """What `/animate` takes by itself: the installed system with the highest rank."""
-    candidates = [generation for name, generation in GENERATIONS.items() if name in installed]
-    return max(candidates, key=lambda request: request.front_door_rank, default=None)
+def best_system(installed: Mapping[str, Collection[str]], brief: Brief = USUAL) -> type[Generation] | None:
+    """What `/animate` takes by itself: of the installed systems that can do it, the one with the highest rank.
+
+    Where the brief has words, those that read them come first.
+    """
+    able = [kind for name, kind in GENERATIONS.items() if name in installed and _able(kind, installed[name], brief)]
+    return max(able, key=lambda kind: (kind.reads_prompt and bool(brief.prompt), kind.front_door_rank), default=None)
+
+
+def _able(kind: type[Generation], installed: Collection[str], brief: Brief) -> bool:
+    """Whether these checkpoints are enough for it. What else is wrong with the brief is said once it is chosen."""
+    try:
+        return kind.from_brief(brief).settled(installed).wanted <= set(installed)
+    except Refusal:
+        return brief != USUAL and _able(kind, installed, USUAL)

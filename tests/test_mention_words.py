@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.options import parse
-from commands.mention import MissingValue, UnknownOption, finishing_from, read_options, request_from, words_of
+from commands.mention import (
+    MissingValue,
+    MoreAttachments,
+    UnknownOption,
+    finishing_from,
+    from_words,
+    names_a_motion,
+    read_options,
+    request_from,
+    words_of,
+)
 from jobs.errors import Refusal, UserError
 from jobs.recipe import Output
 from jobs.requests import BY_SYSTEM, GENERATIONS, Brief
@@ -39,6 +49,10 @@ LONGEST = 2000
         (f"{ME} move zoom in", {"move": "zoom in"}),
         (f"{ME} move zoom in easing ease in loop no", {"move": "zoom in", "easing": "ease in", "loop": "no"}),
         (f'{ME} move "pan left" amount 70', {"move": "pan left", "amount": "70"}),
+        (f"{ME} camera zoom in 0.8, pan left; seed 3", {"camera": "zoom in 0.8, pan left", "seed": "3"}),
+        (f"{ME} motion_scale 0:(1), 8:(1.4) fps 12", {"motion_scale": "0:(1), 8:(1.4)", "fps": "12"}),
+        (f"{ME} schedule 0s: spring, mild | 2s: summer", {"schedule": "0s: spring, mild | 2s: summer"}),
+        (f"{ME} negative rain, fog, prompt a fox, running,", {"negative": "rain, fog", "prompt": "a fox, running"}),
         (f"{ME} motion 1 motion 2", {"motion": "2"}),
         (f"{ME} <#99> <@&98> motion 5", {"motion": "5"}),
         (ME, {}),
@@ -60,6 +74,45 @@ def test_a_backslash_is_a_backslash() -> None:
 @pytest.mark.parametrize("text", ["svd motion 5", "SVD motion 5", "system svd motion 5", "motion 5 system=SVD"])
 def test_a_system_is_named_first_or_by_its_option(text: str) -> None:
     assert read_options(f"{ME} {text}", None) == ("svd", {"motion": "5"})
+
+
+@pytest.mark.parametrize("text", ["a fox, in the snow seconds 3", "a fox, in the snow, seconds=3"])
+def test_words_after_a_system_that_reads_them_are_its_prompt(text: str) -> None:
+    assert read_options(f"{ME} animatediff {text}", None) == (
+        "animatediff", {"prompt": "a fox, in the snow", "seconds": "3"},
+    )  # fmt: skip
+    with pytest.raises(UnknownOption):
+        read_options(f"{ME} svd {text}", None)
+
+
+def test_words_alone_are_enough_where_a_picture_may_be_left_out() -> None:
+    system, values = read_options("animatediff a fox", None)
+    assert system is not None
+    kind = GENERATIONS[system]
+
+    assert [name for name, each in GENERATIONS.items() if from_words(each)] == ["animatediff"]
+    assert request_from(parse(Brief, values), values, kind).model_dump()["image"] == "image"
+    assert request_from(parse(Brief, values), values, kind, with_picture=False).model_dump()["image"] is None
+
+
+def test_a_motion_is_a_name_where_the_system_learns_them_and_else_a_number() -> None:
+    _, named = read_options('animatediff a flag motion "slow wave"', None)
+    _, number = read_options("animatediff a flag motion 255", None)
+    kind = GENERATIONS["animatediff"]
+
+    said = request_from(Brief(prompt="a flag"), named, kind).model_dump()
+    assert (said["motion"], said["motion_scale"]) == ("slow wave", "1.00")
+    said = request_from(parse(Brief, number), number, kind).model_dump()
+    assert (said["motion"], said["motion_scale"]) == (None, "1.40")
+    assert not names_a_motion({"motion": "slow wave"}, GENERATIONS["svd"])
+
+
+def test_a_finishing_step_may_leave_out_what_is_no_clip() -> None:
+    values = {"prompt": "an oil painting"}
+
+    assert finishing_from(values, BY_SYSTEM["restyle"]).model_dump()["prompt"] == "an oil painting"
+    with pytest.raises(MoreAttachments):
+        finishing_from({}, BY_SYSTEM["stitch"])
 
 
 def test_a_system_that_was_known_before_stays_unless_another_is_named() -> None:

@@ -14,12 +14,12 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from bot.client import Zoetrope
-from bot.options import BadOption, attached, bounds, described, offered, option_type, parse, plain_type
+from bot.options import BadOption, attached, bounds, described, marked, offered, option_type, parse, plain_type
 from bot.options import slash_command as made
 from commands.make import Make, first_line
 from jobs.errors import Refusal
 from jobs.recipe import Format, Output
-from jobs.requests import GENERATIONS, REQUESTS, Brief, Finishing, Generation, Request
+from jobs.requests import GENERATIONS, REQUESTS, Brief, Generation, Request
 from jobs.requests.base import MAX_SEED, Advanced
 from jobs.requests.finish import STAMPS, Continuation, Smoothing
 from jobs.texts import word
@@ -47,13 +47,24 @@ def options_of(name: str) -> dict[str, Json]:
     return {option["name"]: option for option in COMMANDS[name]["options"]}
 
 
-def fields_of(name: str) -> Mapping[str, FieldInfo]:
-    """The fields from which a command's options are derived."""
+def all_fields_of(name: str) -> Mapping[str, FieldInfo]:
+    """The fields that a person may set there: whatever makes new frames of a picture or of words can be smoothed."""
     if name in STAMPS:
         return offered(MODELS[name])
-    if issubclass(MODELS[name], Finishing):
+    if issubclass(MODELS[name], Request) and not issubclass(MODELS[name], Generation):
         return offered(MODELS[name], Output)
     return offered(Smoothing, MODELS[name], Output)
+
+
+def has_form(name: str) -> bool:
+    """Whether there are more than Discord takes for a command."""
+    return len(all_fields_of(name)) > 25
+
+
+def fields_of(name: str) -> Mapping[str, FieldInfo]:
+    """The fields from which a command's options are derived: where they are too many, all but the advanced."""
+    fields = all_fields_of(name)
+    return {key: field for key, field in fields.items() if not (has_form(name) and marked(field, Advanced))}
 
 
 async def nothing(interaction: discord.Interaction, options: Mapping[str, Any]) -> None:
@@ -84,9 +95,18 @@ def test_a_command_fits_discords_limits(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_field_is_an_option_and_every_option_a_field(name: str) -> None:
-    extra = {"system"} if name in ("animate", "continue") else set[str]()
+    extra = {"system"} if name in ("animate", "continue") else {"advanced"} if has_form(name) else set[str]()
 
     assert set(options_of(name)) == set(fields_of(name)) | extra
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if has_form(name)])
+def test_what_a_command_has_no_room_for_fits_a_form(name: str) -> None:
+    left = set(all_fields_of(name)) - set(fields_of(name))
+
+    assert left
+    assert options_of(name)["advanced"]["type"] == 5
+    assert all(not attached(all_fields_of(name)[key]) for key in left)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -126,23 +146,25 @@ def test_bounds_are_found_wherever_they_are_written() -> None:
     assert (svd["min_guidance_scale"]["type"], svd["min_guidance_scale"]["max_value"]) == (10, 10.0)
     assert [choice["value"] for choice in parallax["size"]["choices"]] == [360, 480, 720, 1080]
     assert parallax["loop"]["type"] == 5
-    assert [choice["value"] for choice in animate["system"]["choices"]] == ["svd", "parallax"]
+    assert [choice["value"] for choice in animate["system"]["choices"]] == ["svd", "animatediff", "parallax"]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_files_are_required_and_first_and_nothing_else_is_required(name: str) -> None:
-    files = [key for key, field in fields_of(name).items() if attached(field)]
+def test_files_come_first_and_are_required_unless_they_may_be_left_out(name: str) -> None:
+    files = {key: field.default is not None for key, field in fields_of(name).items() if attached(field)}
     options = COMMANDS[name]["options"]
+    required = [option["required"] for option in options]
 
-    assert [option["name"] for option in options[: len(files)]] == files
-    assert all((option["type"], option["required"]) == (11, True) for option in options[: len(files)])
-    assert not any(option["required"] for option in options[len(files) :])
+    assert {option["name"]: option["required"] for option in options[: len(files)]} == files
+    assert all(option["type"] == 11 for option in options[: len(files)])
+    assert not any(required[len(files) :])
+    assert required == sorted(required, reverse=True), "Discord's rule"
 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_what_people_seldom_touch_is_listed_last(name: str) -> None:
     fields = fields_of(name)
-    advanced = [any(isinstance(mark, Advanced) for mark in fields[key].metadata) for key in options_of(name)]
+    advanced = [key not in fields or marked(fields[key], Advanced) for key in options_of(name)]
 
     assert any(advanced) or name not in GENERATIONS
     assert advanced == sorted(advanced)
@@ -201,16 +223,16 @@ def test_every_default_lies_within_its_own_bounds(kind: type[Request]) -> None:
     for key, field in kind.model_fields.items():
         low, high = bounds(field)
         value = getattr(request, key)
-        if value is not None and not isinstance(value, str):
+        if value is not None and not isinstance(value, str | tuple):
             assert low is None or value >= low
             assert high is None or value <= high
 
 
 @pytest.mark.parametrize("kind", GENERATIONS.values(), ids=lambda kind: kind.name())
 def test_a_seed_nobody_chose_is_new_each_time(kind: type[Generation]) -> None:
-    request = kind()
+    request = kind.usual()
 
-    assert len({request.seed, kind().seed, kind().seed}) > 1
+    assert len({request.seed, kind.usual().seed, kind.usual().seed}) > 1
     assert request.again().seed != request.seed
     assert request.again().model_copy(update={"seed": request.seed}) == request
 
@@ -288,7 +310,8 @@ def test_any_brief_becomes_a_request_or_a_refusal(brief: Brief, kind: type[Gener
 def test_more_motion_and_more_seconds_in_the_brief_never_mean_less(kind: type[Generation]) -> None:
     def measure(**said: Any) -> tuple[float, float]:
         asked = kind.from_brief(Brief(**said)).model_dump()
-        return asked.get("motion", asked.get("amount")), asked.get("seconds") or 25 / asked["fps"]
+        motion = next(asked[name] for name in ("amount", "motion_scale", "motion") if name in asked)
+        return float(motion), asked.get("seconds") or (asked.get("num_frames") or 25) / asked["fps"]
 
     motions = [measure(motion=motion)[0] for motion in range(1, 256)]
     lengths = [measure(seconds=tenths / 10)[1] for tenths in range(9, 100)]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from inference.depth_weights import DEPTH
 from inference.residency import Residency
 from inference.systems.base import Cancelled, Clip, Frame, Place, Sources
 from inference.systems.parallax.camera import planar_path
@@ -27,7 +28,6 @@ from inference.systems.parallax.planar import reduced
 from inference.systems.parallax.relief import normalised, relief_of
 from inference.systems.parallax.system import Parallax, deep, flat
 from inference.systems.parallax.trip import Stand, deep_path, view_of
-from inference.systems.parallax.weights import DEPTH
 from inference.systems.parallax.window import Window, matrix_of, seen_corners, window_for
 from jobs.errors import Note
 from jobs.requests.parallax import DEEP_MOVES, Easing, Move, ParallaxRequest

@@ -3,9 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
+from jobs.owned import MOST, MOST_SHARED
 from jobs.presets import (
-    MOST,
-    MOST_SHARED,
     BadPresetName,
     NoSuchPreset,
     NotYourPreset,

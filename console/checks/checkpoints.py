@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from console.checks import Check
-from inference.settings import SystemSettings
+from inference.settings import SystemSettings, tables_of
 from inference.systems import ROOMS
 from jobs.workers import best_system
 
@@ -14,12 +14,12 @@ def checkpoints(models: Path, systems: SystemSettings) -> list[Check]:
     """One line for each system, and the one that `/animate` takes."""
     found: dict[str, tuple[str, ...]] = {}
     checks: list[Check] = []
+    tables = tables_of(systems)
     for name, room in ROOMS.items():
-        options = getattr(systems, name).model_dump()
-        installed = room.installed(models, options)
+        installed = room.installed(models, tables[name])
         if installed is not None:
             found[name] = installed
-        checks.append(_system(name, installed, enabled=options["enabled"]))
+        checks.append(_system(name, installed, enabled=tables[name]["enabled"]))
     return [*checks, _front_door(found)]
 
 
@@ -29,7 +29,8 @@ def _system(name: str, installed: tuple[str, ...] | None, *, enabled: bool) -> C
         return Check(name, "ok", f"switched off (systems.{name}.enabled)")
     if installed:
         return Check(name, "ok", ", ".join(installed))
-    pull = f"{PULL} {room.weights[0].name}" if room.weights else ""
+    first = room.first or tuple(weights.name for weights in room.weights[:1])
+    pull = f"{PULL} {' '.join(first)}" if first else ""
     if installed is None:
         return Check(name, "warn", "no checkpoint is installed", f"To offer it: {pull}")
     return Check(name, "ok", "works without a checkpoint" + (f"; better with one: {pull}" if pull else ""))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inference.depth_weights import DEPTH
+from inference.systems.animatediff.installed import installed as animatediff_installed
+from inference.systems.animatediff.weights import WEIGHTS as ANIMATEDIFF
 from inference.systems.parallax.weights import WEIGHTS as PARALLAX
 from inference.systems.rife.weights import WEIGHTS as RIFE
 from inference.systems.svd.weights import WEIGHTS as SVD
@@ -28,6 +31,12 @@ class Room:
     weights: tuple[Weights, ...] = ()
     runs_without: bool = False
     """Whether it renders without any checkpoint."""
+    first: tuple[str, ...] = ()
+    """What to fetch for a beginning, where one checkpoint is not enough."""
+    family: str = ""
+    """The room whose table of `config.toml` holds for this one as well, for they share their checkpoints."""
+    tells: Callable[[Path, Mapping[str, Any]], tuple[str, ...] | None] | None = None
+    """Which checkpoints can be used, where several must be there together."""
 
     @property
     def folder(self) -> str:
@@ -38,6 +47,8 @@ class Room:
         """Names of the checkpoints that can be used; None where the system cannot run."""
         if not options.get("enabled", True):
             return None
+        if self.tells:
+            return self.tells(models, options)
         offered = options.get("checkpoints", [weights.name for weights in self.weights])
         found = tuple(w.name for w in self.weights if w.name in offered and w.layout_in(models))
         return found if found or self.runs_without else None
@@ -48,10 +59,32 @@ class Room:
         return getattr(import_module(module), name)(place)
 
 
+ANIMATEDIFF_FIRST = ("stable-diffusion-v1-5", "clip-tokenizer", "animatediff-v3")
 ROOMS = {
     room.name: room
     for room in (
         Room("svd", "inference.systems.svd.system:StableVideoDiffusion", SVD),
+        Room(
+            "animatediff",
+            "inference.systems.animatediff.system:AnimateDiff",
+            ANIMATEDIFF,
+            first=ANIMATEDIFF_FIRST,
+            tells=animatediff_installed,
+        ),
+        Room(
+            "restyle",
+            "inference.systems.animatediff.restyle:Restyle",
+            first=(*ANIMATEDIFF_FIRST, "controlnet-depth", DEPTH.name),
+            family="animatediff",
+            tells=animatediff_installed,
+        ),
+        Room(
+            "learnmotion",
+            "inference.systems.animatediff.learner:LearnMotion",
+            first=ANIMATEDIFF_FIRST,
+            family="animatediff",
+            tells=animatediff_installed,
+        ),
         Room("parallax", "inference.systems.parallax.system:Parallax", PARALLAX, runs_without=True),
         Room("smooth", "inference.systems.rife.system:Smooth", RIFE, runs_without=True),
         Room("deflicker", "inference.systems.deflicker.system:Deflicker", runs_without=True),

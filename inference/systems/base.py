@@ -59,6 +59,8 @@ class Clip:
     notes: tuple[Note, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
     """What the result line should name beside system, seed and seconds: `{"model": "svd-xt"}`."""
+    learned: bytes | None = None
+    """A motion that was learned meanwhile: a whole safetensors file."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Sources:
     clips: Mapping[str, FrameSpool] = field(default_factory=dict[str, FrameSpool])
     """Decoded clips, `PREVIOUS` among them: frames to be read in any order and as often as one likes."""
     sounds: Mapping[str, Sound] = field(default_factory=dict[str, Sound])
+    motions: Mapping[str, Path] = field(default_factory=dict[str, "Path"])
+    """Files that `/learnmotion` made."""
 
     def image(self, name: str) -> Image:
         """The picture that a request's `ImageRef` names."""
@@ -79,6 +83,10 @@ class Sources:
     def clip(self, name: str) -> FrameSpool:
         """The clip that a request's `ClipRef` names."""
         return self.clips[name]
+
+    def motion(self, name: str) -> Path:
+        """The file that a request's `MaybeMotionRef` names."""
+        return self.motions[name]
 
     def sound(self, name: str) -> Sound:
         """The sound that a request's `SoundRef` names."""

@@ -28,10 +28,11 @@ local function use(digest, id, until_ms)
   expire_unless_open(refs_key(digest), REFS_SECONDS)
 end
 
--- The digests in an outcome: a clip has files, other ends have none.
+-- The digests in an outcome: a clip has files, and one that taught a motion has that too; other ends have none.
 local function digests_made(outcome)
-  local found = {}
-  for _, file in ipairs(outcome and cjson.decode(outcome).files or {}) do table.insert(found, file.digest) end
+  local made, found = outcome and cjson.decode(outcome) or {}, {}
+  for _, file in ipairs(made.files or {}) do table.insert(found, file.digest) end
+  if type(made.motion) == 'string' then table.insert(found, made.motion) end
   return found
 end
 

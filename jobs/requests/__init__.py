@@ -1,12 +1,15 @@
 """One `Request` class for each system: the list from which commands, validation, recipes and docs are derived."""
 
+from jobs.requests.animatediff import AnimateDiffRequest
 from jobs.requests.base import Brief, Finishing, Generation, Request
 from jobs.requests.convert import ConvertRequest
 from jobs.requests.crop import CropRequest
 from jobs.requests.deflicker import DeflickerRequest
 from jobs.requests.emoji import EmojiRequest
+from jobs.requests.learnmotion import LearnMotionRequest
 from jobs.requests.loop import LoopRequest
 from jobs.requests.parallax import ParallaxRequest
+from jobs.requests.restyle import RestyleRequest
 from jobs.requests.smooth import SmoothRequest
 from jobs.requests.sound import SoundRequest
 from jobs.requests.speed import SpeedRequest
@@ -18,6 +21,9 @@ from jobs.requests.upscale import UpscaleRequest
 
 REQUESTS: tuple[type[Request], ...] = (
     SvdRequest,
+    AnimateDiffRequest,
+    RestyleRequest,
+    LearnMotionRequest,
     ParallaxRequest,
     SmoothRequest,
     DeflickerRequest,
@@ -34,6 +40,9 @@ REQUESTS: tuple[type[Request], ...] = (
 )
 AnyRequest = (
     SvdRequest
+    | AnimateDiffRequest
+    | RestyleRequest
+    | LearnMotionRequest
     | ParallaxRequest
     | SmoothRequest
     | DeflickerRequest

@@ -2,7 +2,7 @@
 modal, validation, the stored recipe and the docs row are derived from it."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_SEED = 2**32 - 1
 PREVIOUS = "previous"
 """Instead of a source's name: the clip that the step before this one gave."""
-SourceKind = Literal["image", "clip", "sound"]
+SourceKind = Literal["image", "clip", "sound", "motion"]
+"""`motion`: a file that `/learnmotion` made, by the name that a person gave it."""
 
 
 class Shaped(Protocol):
@@ -76,8 +77,25 @@ class Attached:
 
 
 @dataclass(frozen=True)
+class Collected:
+    """Marks a field that is no option of its own: something else fills it (`/storyboard`, from messages)."""
+
+
+@dataclass(frozen=True)
 class Advanced:
-    """Marks a field that people seldom touch: listed last among the options."""
+    """Marks a field that people seldom touch: listed last among the options, and in the Advanced… form where a command
+    has more options than Discord takes."""
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """Marks a text for which choices are offered while somebody types.
+
+    A function and not a list, for it may read on from what is there: "zoom in, " goes on with another move.
+    """
+
+    after: Callable[[str, Collection[str]], Sequence[str]]
+    """What is typed, and what is installed for this system → whole texts to choose from."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,12 @@ ImageRef = Annotated[str, Attached("image")]
 """A picture; where the name is a clip's, its last frame."""
 ClipRef = Annotated[str, Attached("clip")]
 SoundRef = Annotated[str, Attached("sound")]
+MaybeImageRef = Annotated[str | None, Attached("image")]
+"""A picture that may be left out."""
+ImageRefs = Annotated[tuple[str, ...], Attached("image"), Collected()]
+"""Any number of pictures."""
+MaybeMotionRef = Annotated[str | None, Attached("motion")]
+"""A motion that was learned from a clip; in Discord its name."""
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
@@ -181,6 +205,33 @@ class Request(BaseModel):
             if isinstance(mark, Attached)
         }
 
+    def named(self) -> Iterator[tuple[str, str, SourceKind]]:
+        """Every source that it looks at: the field, the source's name, what it is taken as."""
+        for field, mark in self.attached().items():
+            value: str | tuple[str, ...] | None = getattr(self, field)
+            for name in value if isinstance(value, tuple) else (value,):
+                if name is not None:
+                    yield field, name, mark.kind
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Checkpoints without which it cannot be done, by name, beside the one that `kind` names."""
+        return frozenset()
+
+    def settled(self, installed: Collection[str]) -> Self:
+        """The same request with nothing left to the machine: what is open is chosen from the checkpoints there are.
+
+        Done when a job is accepted, so that its recipe gives the same clip when something better is installed.
+
+        Raises:
+            Refusal: what was chosen does not go together.
+        """
+        return self
+
+    def ahead(self) -> str | None:
+        """What a person should look at before this is queued, in their words; None where there is nothing to see."""
+        return None
+
     def work(self, sources: Sources) -> Work:
         """How much there is to do over these sources. A subclass must say.
 
@@ -207,22 +258,29 @@ def source_kinds(steps: Sequence[Request]) -> dict[str, SourceKind]:
     """What each source must be that the steps name. One may be a clip to one of them and a picture to another."""
     kinds: dict[str, SourceKind] = {}
     for step in steps:
-        for field, mark in step.attached().items():
-            name = getattr(step, field)
+        for _, name, kind in step.named():
             if name != PREVIOUS and kinds.get(name) != "clip":
-                kinds[name] = mark.kind
+                kinds[name] = kind
     return kinds
 
 
-class Generation(Request):
+class Seeded(Request):
     """A step that makes frames which were not there before, from a seed."""
+
+    seed: Seed = Field(default_factory=new_seed, description="the same seed gives the same clip; empty: a new one")
+
+    def again(self) -> Self:
+        """The same request with a new seed."""
+        return self.model_copy(update={"seed": new_seed()})
+
+
+class Generation(Seeded):
+    """One that a picture alone is enough for: the front door may choose it."""
 
     reads_prompt: ClassVar[bool] = False
     """Whether words in the brief mean anything to this system; said to the person when they do not."""
     front_door_rank: ClassVar[int] = 0
     """Among the systems that are installed, `/animate` takes the one with the highest rank."""
-
-    seed: Seed = Field(default_factory=new_seed, description="the same seed gives the same clip; empty: a new one")
 
     @classmethod
     def from_brief(cls, brief: Brief) -> Self:
@@ -232,10 +290,6 @@ class Generation(Request):
             Refusal: the brief asks for something this system cannot do.
         """
         raise NotImplementedError
-
-    def again(self) -> Self:
-        """The same request with a new seed."""
-        return self.model_copy(update={"seed": new_seed()})
 
 
 class Finishing(Request):

@@ -111,6 +111,12 @@ class ScheduleFar(Refusal):
     code = "schedule_far"
 
 
+class ScheduleBeyond(Refusal):
+    """A frame of the clip that it has not."""
+
+    code = "schedule_beyond"
+
+
 class ScheduleNoRate(Refusal):
     """Seconds, where nobody knows how many frames one has."""
 

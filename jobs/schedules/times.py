@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jobs.schedules.expressions import expression
 from jobs.schedules.passage import Passage
 from jobs.schedules.refusals import (
+    ScheduleBeyond,
     ScheduleFar,
     ScheduleFraction,
     ScheduleNoRate,
@@ -22,6 +23,7 @@ FARTHEST = 100_000
 BEYOND = 1e9
 """What larger numbers are taken for."""
 NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))\s*([a-z]*|%)", re.ASCII | re.IGNORECASE)
+ENDS = {"first": 0, "start": 0, "last": -1, "end": -1}
 SECONDS = {"s", "sec", "secs", "second", "seconds"}
 FRAMES = {"", "f", "frame", "frames"}
 
@@ -53,6 +55,23 @@ def frame_of(time: Passage, clock: Clock) -> int:
     if abs(frame) > FARTHEST:
         raise ScheduleFar(**time.place(), found=time.shown(), limit=FARTHEST)
     return int(frame)
+
+
+def places(text: str, num_frames: int, *, fps: float, option: str) -> tuple[int, ...]:
+    """Frames of the clip, as a list of times: `0s, 1.5s, last`.
+
+    Raises:
+        Refusal: one is no time, or lies beyond the clip.
+    """
+    clock = Clock(num_frames, fps, max_f=num_frames - 1)
+    found: list[int] = []
+    for piece in map(Passage.strip, Passage.of(option, text).split(",")):
+        frame = ENDS.get(piece.text.lower())
+        frame = frame_of(piece, clock) if frame is None else frame % num_frames
+        if not 0 <= frame < num_frames:
+            raise ScheduleBeyond(**piece.place(), found=piece.shown(), last=num_frames - 1)
+        found.append(frame)
+    return tuple(found)
 
 
 def is_frame(time: str) -> bool:

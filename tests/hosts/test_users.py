@@ -14,6 +14,7 @@ from jobs import proofs
 from jobs.aside import Aside, SetAside
 from jobs.costs import Costs
 from jobs.errors import Note
+from jobs.motions import Motions
 from jobs.presets import Preset, Presets
 from jobs.previews import Previews
 from jobs.proofs import Traces
@@ -23,8 +24,10 @@ from jobs.retention import Retention
 from jobs.rulebook import Rulebook
 from jobs.settings import RedisSettings
 from jobs.workers import Advert, Workers
+from media.store import MediaStore
 from tests.hosts.servers import composed, login, refused, servers, write_users
-from tests.queued import CLIP, DIGEST, dying, submission
+from tests.queued import ANN, CLIP, DIGEST, dying, submission
+from tests.test_motions import learned
 
 
 def url_of(user: str, port: int, password: str = "") -> str:
@@ -143,6 +146,21 @@ async def test_a_worker_sees_nothing_of_what_is_the_bots_alone(users: Users) -> 
         await users.bot.redis.delete(f"zoetrope:{key}")
     with pytest.raises(NoPermissionError):
         await users.worker.changes().__anext__()
+
+
+async def test_what_was_learned_is_the_bots_to_keep_and_to_give(users: Users) -> None:
+    store, motions = MediaStore("memory://motions"), Motions(users.bot.redis)
+    job = await learned(users.bot, store, "1001")
+    await motions.keep(job, again=True)
+    await motions.share("spin", ANN, "5", moderates=False)
+    await motions.find("spin", "8", "5")
+    await motions.unshare("spin", ANN, "5", moderates=False)
+    await motions.delete(f"person:{ANN}", "spin")
+    await Retention(users.bot.redis).forget(ANN)
+    assert await users.refused() == []
+
+    with pytest.raises(NoPermissionError):
+        await users.worker.redis.execute_command("HGETALL", f"zoetrope:motions:person:{ANN}")
 
 
 async def test_a_wrong_password_opens_nothing(users: Users) -> None:

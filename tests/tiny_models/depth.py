@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
-from inference.systems.parallax.weights import DEPTH
+from inference.depth_weights import DEPTH
 
 BACKBONE = {
     "model_type": "dinov2",

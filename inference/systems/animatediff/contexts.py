@@ -48,8 +48,15 @@ class Windowing:
             raise ValueError(f"windows of {self.length} frames, overlap {self.overlap}, stride {self.stride}")
 
     def at(self, num_frames: int, step: int) -> list[Window]:
-        """What the UNet sees at a denoising step, counted from 0: the whole clip, where it fits one window."""
-        return windows(self, num_frames, step) if num_frames > self.length else [tuple(range(num_frames))]
+        """What the UNet sees at a denoising step, counted from 0: the whole clip, where it fits one window.
+
+        A closed loop that fits one begins elsewhere at each step, so that no two frames are always its ends.
+        """
+        if num_frames > self.length:
+            return windows(self, num_frames, step)
+        loops = self.closed_loop and self.schedule == "looped_uniform"
+        start = round(num_frames * _bit_reversed(step)) if loops else 0
+        return [tuple((start + place) % num_frames for place in range(num_frames))]
 
     def views(self, num_frames: int) -> list[Window]:
         """What a motion module sees of the frames that the UNet sees: windows of them under `view_as_context`.

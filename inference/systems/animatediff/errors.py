@@ -3,6 +3,12 @@
 from jobs.errors import Failure
 
 
+class AnimateDiffNotInstalled(Failure):
+    """A checkpoint's files are not all there."""
+
+    code = "animatediff_not_installed"
+
+
 class AnimateDiffUnreadable(Failure):
     """A file is missing, cut off, far too large, or holds something else than tensors."""
 

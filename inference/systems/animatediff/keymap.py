@@ -129,32 +129,36 @@ SPARSE_CONTROL = KeyMap(
 LORA_HALVES = {
     "processor.{}_lora.down": "down",  # the original, and the hub repositories made of it
     "processor.{}_lora.up": "up",
+    "{}_lora.down": "down",  # the same without what the original strikes out anyway; all there is for feed-forwards
+    "{}_lora.up": "up",
     "{}.lora.down": "down",  # diffusers before PEFT
     "{}.lora.up": "up",
     "{}.lora_A": "down",  # PEFT
     "{}.lora_B": "up",
 }
 PROJECTIONS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0", "to_out.0": "to_out.0"}
+FEED_FORWARD = {"net.0.proj": "net.0.proj", "net.2": "net.2"}
 
 
-def _low_rank(attentions: Mapping[str, str]) -> dict[str, str | None]:
-    """Each projection of each attention, in each way to write a low-rank pair, with and without `unet.` before it."""
+def _low_rank(parents: Mapping[str, str], layers: Mapping[str, str]) -> dict[str, str | None]:
+    """Each layer of each parent, in each way to write a low-rank pair, with and without `unet.` before it."""
     return {
-        f"{prefix}{published}.{half.format(projection)}": f"{ours}.{PROJECTIONS[projection]}.{side}"
-        for published, ours in attentions.items()
+        f"{prefix}{published}.{half.format(layer)}": f"{ours}.{layers[layer]}.{side}"
+        for published, ours in parents.items()
         for half, side in LORA_HALVES.items()
-        for projection in PROJECTIONS
+        for layer in layers
         for prefix in ("", "unet.")
     }
 
 
-def _temporal_attentions() -> dict[str, str]:
+def _temporal(parts: Mapping[str, str]) -> dict[str, str]:
+    """Parts of a motion module's block, under diffusers' names and the original's."""
     names: dict[str, str] = {}
     for block in BLOCKS:
         ours = f"{block}.motion_modules.#.transformer_blocks.#"
         published = f"{block}.motion_modules.#.temporal_transformer.transformer_blocks.#"
-        names |= {f"{ours}.{attention}": f"{ours}.{attention}" for attention in ("attn1", "attn2")}
-        names |= {f"{published}.attention_blocks.{part}": f"{ours}.attn{part + 1}" for part in (0, 1)}
+        names |= {f"{ours}.{part}": f"{ours}.{part}" for part in parts.values()}
+        names |= {f"{published}.{theirs}": f"{ours}.{part}" for theirs, part in parts.items()}
     return names
 
 
@@ -162,8 +166,13 @@ _SPATIAL = [
     f"{block}.attentions.#.transformer_blocks.#.{attention}" for block in BLOCKS for attention in ("attn1", "attn2")
 ]
 
-MOTION_LORA = KeyMap(_low_rank(_temporal_attentions()))
-"""MotionLoRA → `<path of the Linear>.down.weight` and `.up.weight`."""
+MOTION_LORA = KeyMap(
+    {
+        **_low_rank(_temporal({f"attention_blocks.{part}": f"attn{part + 1}" for part in (0, 1)}), PROJECTIONS),
+        **_low_rank(_temporal({"ff": "ff"}), FEED_FORWARD),
+    }
+)
+"""MotionLoRA → `<path of the Linear>.down.weight` and `.up.weight`. Learned ones have feed-forwards, too."""
 
-DOMAIN_LORA = KeyMap(_low_rank({name: name for name in _SPATIAL}))
+DOMAIN_LORA = KeyMap(_low_rank({name: name for name in _SPATIAL}, PROJECTIONS))
 """Version 3's domain adapter, on the image model's own attentions → the same."""

@@ -4,21 +4,25 @@ Zhao et al. 2023, *MotionDirector* (arXiv 2310.08465), after showlab/MotionDirec
 are learned side by side: the spatial one takes up the looks, from single frames, so that only the motion is left to the
 temporal one. That one is kept, under MotionLoRA's names.
 
-The networks are left as they are: a LoRA adds to what a layer gives, by a hook, for as long as `added` lasts.
+The networks are left as they are: a LoRA adds to what a layer gives, by a hook, for as long as `added` lasts. The job
+around this is in `learning.py`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import linear, mse_loss
+
+from inference.systems.animatediff.learning_network import borrowed, differentiable, recomputing
+from inference.systems.animatediff.learning_optimizer import Optimizer
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """The UNet with its prompt: latents `[B, C, T, H, W]` and timesteps `[B]` → the noise in them, of the same shape."""
@@ -50,8 +54,9 @@ class Lora(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """In float32, whatever the network is."""
-        return self.dropout(self.up(self.down(x.to(self.down.weight.dtype)))) * self.scale
+        """From weights in float32, in whatever type the layer computes in: as fast, and in as little memory."""
+        low = linear(x, self.down.weight.to(x.dtype))
+        return self.dropout(linear(low, self.up.weight.to(x.dtype))) * self.scale
 
 
 Loras = Mapping[str, Lora]
@@ -71,17 +76,14 @@ def loras_for(network: nn.Module, layers: re.Pattern[str], rank: int, dropout: f
 @contextmanager
 def added(network: nn.Module, loras: Loras) -> Generator[None]:
     """While this lasts, the network's layers give what they gave and their LoRA's share."""
-    layers = dict(network.named_modules())
 
     def add(lora: Lora) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        return lambda _, args, output: output + lora(args[0]).to(output.dtype)
+        return lambda _, args, output: output + lora(args[0])
 
-    hooks = [layers[name].register_forward_hook(add(lora)) for name, lora in loras.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, lora in loras.items():
+            hooks.callback(network.get_submodule(name).register_forward_hook(add(lora)).remove)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def motion_lora(loras: Loras) -> dict[str, Tensor]:
@@ -146,6 +148,8 @@ class Recipe:
     dropout: float = 0.1
     spatial_skipped: float = 0.2
     """How often a step has no spatial half."""
+    num_frames: int = 16
+    """That are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,8 @@ class Drawn:
 class MotionLearner:
     """A network on its device, with two sets of LoRAs that learn from one clip; the network itself does not learn.
 
-    It may be in bfloat16. In float16 small gradients would be lost, for nothing here scales the loss.
+    It is lent for each step and is as before between them, so nothing has to be put right whenever learning ends. It
+    may be in any floating type; the LoRAs are in float32 (`learning_optimizer.py`).
     """
 
     network: nn.Module
@@ -176,17 +181,18 @@ class MotionLearner:
     temporal: dict[str, Lora] = field(init=False)
 
     def __post_init__(self) -> None:
-        recipe = self.recipe
-        self.network.requires_grad_(False)
-        self.spatial = loras_for(self.network, SPATIAL, recipe.rank, recipe.dropout, self.seed)
-        self.temporal = loras_for(self.network, TEMPORAL, recipe.rank, recipe.dropout, self.seed + 1)
-        self._generator = torch.Generator("cpu").manual_seed(self.seed)
-        self._spatial_optimizer = self._optimizer(self.spatial, recipe.spatial_rate)
-        self._temporal_optimizer = self._optimizer(self.temporal, recipe.temporal_rate)
+        recipe, dtype = self.recipe, next(self.network.parameters()).dtype
 
-    def _optimizer(self, loras: Loras, rate: float) -> torch.optim.AdamW:
-        weights = [weight for lora in loras.values() for weight in lora.to(self.device).parameters()]
-        return torch.optim.AdamW(weights, lr=rate, weight_decay=self.recipe.weight_decay)
+        def optimizer(loras: Loras, rate: float) -> Optimizer:
+            return Optimizer((lora.to(self.device) for lora in loras.values()), rate, recipe.weight_decay, dtype)
+
+        with differentiable():
+            self.spatial = loras_for(self.network, SPATIAL, recipe.rank, recipe.dropout, self.seed)
+            # MotionDirector drops out here as well; its port to AnimateDiff, whose recipe this is, does not.
+            self.temporal = loras_for(self.network, TEMPORAL, recipe.rank, 0.0, self.seed + 1)
+            self._spatial_optimizer = optimizer(self.spatial, recipe.spatial_rate)
+            self._temporal_optimizer = optimizer(self.temporal, recipe.temporal_rate)
+        self._generator = torch.Generator("cpu").manual_seed(self.seed)
 
     def step(self, predict: Predict, latents: Tensor, scheduler: DDIMScheduler) -> tuple[float | None, float]:
         """Learn once; the spatial loss, where there was one, and the temporal one.
@@ -196,26 +202,48 @@ class MotionLearner:
 
         Args:
             predict: by the network, with the clip's prompt.
-            latents: the clip, `[B, C, T, H, W]` on the device.
+            latents: the clip, `[B, C, T, H, W]`, best in float32.
             scheduler: says how much noise a timestep has; the UNet must predict noise.
+
+        Raises:
+            LearningDiverged: the loss is no number any more.
         """
-        drawn = self._draw(latents, scheduler.config["num_train_timesteps"])
-        timesteps, noise = drawn.timesteps.to(latents.device), drawn.noise.to(latents)
-        noisy = scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
-        spatial: Tensor | None = None
         cuda = [self.device] if self.device.type == "cuda" else []
-        # Gradients are taken inside as well: under gradient checkpointing, layers run again with what is added to them.
+        spatial: float | None = None
         # Dropout knows no generator but the device's own; what others draw from that one is not to be disturbed.
-        with torch.random.fork_rng(cuda), added(self.network, self.spatial):
-            torch.manual_seed(drawn.dropout_seed)
+        # Gradients are taken inside as well: what is recomputed for them runs again with what is added to it.
+        with (
+            differentiable(),
+            borrowed(self.network),
+            recomputing(self.network),
+            torch.random.fork_rng(cuda),
+            added(self.network, self.spatial),
+        ):
+            drawn = self._draw(latents, scheduler.config["num_train_timesteps"])
+            timesteps, noise = drawn.timesteps.to(self.device), drawn.noise.to(self.device, latents.dtype)
+            noisy = scheduler.add_noise(latents.to(self.device), noise, timesteps)  # pyright: ignore[reportArgumentType]
             if drawn.still is not None:
                 frame = slice(drawn.still, drawn.still + 1)
-                spatial = mse_loss(predict(noisy[:, :, frame], timesteps).float(), noise[:, :, frame].float())
-                self._learn(self._spatial_optimizer, spatial)
+
+                def looks() -> Tensor:
+                    self._seed_dropout(drawn.dropout_seed)
+                    return mse_loss(predict(noisy[:, :, frame], timesteps).float(), noise[:, :, frame].float())
+
+                spatial = self._spatial_optimizer.learn(looks)
+
+            def motion() -> Tensor:
+                self._seed_dropout(drawn.dropout_seed + 1)
+                return temporal_loss(predict(noisy, timesteps), noise, drawn.reference).total
+
             with added(self.network, self.temporal):
-                temporal = temporal_loss(predict(noisy, timesteps), noise, drawn.reference).total
-                self._learn(self._temporal_optimizer, temporal)
-        return None if spatial is None else spatial.item(), temporal.item()
+                temporal = self._temporal_optimizer.learn(motion)
+        return spatial, temporal
+
+    def _seed_dropout(self, seed: int) -> None:
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
 
     def _draw(self, latents: Tensor, num_timesteps: int) -> Drawn:
         """From one generator on the CPU, always equally many numbers."""
@@ -234,14 +262,6 @@ class MotionLearner:
             dropout_seed=int(below(2**31)),
         )
 
-    @staticmethod
-    def _learn(optimizer: torch.optim.AdamW, loss: Tensor) -> None:
-        """One set alone, though the temporal loss reaches the spatial LoRAs, too."""
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-            weight.grad = gradient
-        optimizer.step()
-
 
 @torch.no_grad()
 def invert(
@@ -249,7 +269,7 @@ def invert(
 ) -> Iterator[tuple[int, Tensor]]:
     """DDIM backwards, from a clip to the noise that it would come from: each timestep with the latents there.
 
-    With an empty prompt and no guidance. The last latents are the clip's noise.
+    With an empty prompt and no guidance. The last latents are the clip's noise; `start_latents` makes use of them.
     """
     scheduler.set_timesteps(num_inference_steps)
     stride = scheduler.config["num_train_timesteps"] // num_inference_steps

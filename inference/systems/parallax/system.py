@@ -7,14 +7,14 @@ from fractions import Fraction
 
 from PIL import Image
 
+from inference.depth_weights import DEPTH
 from inference.systems.base import PLENTY, Clip, Frame, Sources, System, Thrift, Tick
 from inference.systems.parallax.camera import planar_path
 from inference.systems.parallax.easing import instants
 from inference.systems.parallax.layers import deep_frames
 from inference.systems.parallax.planar import planar_frames
-from inference.systems.parallax.relief import Field, pivot_of
+from inference.systems.parallax.relief import Field, normalised, pivot_of
 from inference.systems.parallax.trip import deep_path
-from inference.systems.parallax.weights import DEPTH
 from inference.systems.parallax.window import Window, matrix_of, window_for
 from jobs.errors import Note
 from jobs.requests.parallax import DEEP_MOVES, SHORTEST_SIDE, ParallaxRequest, frame_count
@@ -51,10 +51,10 @@ class Parallax(System[ParallaxRequest]):
             return None, ()
         if DEPTH.layout_in(self.place.models) is None:
             return None, (Note("parallax_planar"),)
-        from inference.systems.parallax.depth import Depth  # seconds of importing, which a flat move does without
+        from inference.depth import Depth  # seconds of importing, which a flat move does without
 
         tick("depth", 0, 1)
-        disparity = Depth(self.place).disparity(picture, alone=thrift.offload)
+        disparity = normalised(Depth(self.place).predict(picture, alone=thrift.offload))
         tick("depth", 1, 1)
         return disparity, (Note("parallax_flat"),) if disparity is None else ()
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation
 
+from inference.depth_weights import DEPTH
 from inference.systems.base import Place
-from inference.systems.parallax.relief import Field, normalised
-from inference.systems.parallax.weights import DEPTH
+
+Disparity = NDArray[np.float32]
+"""Inverse depth, `[h, w]` at the network's resolution: more is nearer, up to a scale and a shift that nobody knows."""
 
 LONGEST_ASPECT = 3
 """A longer picture is squeezed for the network, which would otherwise be given a strip of a few patches."""
@@ -27,17 +32,26 @@ class Depth:
         self.place = place
         self.folder = place.models / DEPTH.name
 
-    def disparity(self, picture: Image.Image, *, alone: bool = False) -> Field | None:
-        """0 for the farthest … 1 for the nearest, `[h, w]` at the network's resolution; None for a flat picture.
+    def predict(self, picture: Image.Image, *, alone: bool = False) -> Disparity:
+        """Of one picture; see `each`."""
+        (found,) = self.each((picture,), alone=alone)
+        return found
 
-        `alone`: every other network makes way first.
+    def each(self, pictures: Iterable[Image.Image], *, alone: bool = False) -> Iterator[Disparity]:
+        """Of every picture, one by one; the network is held until the last one is through.
+
+        Args:
+            pictures: RGB.
+            alone: every other network makes way first.
         """
         processor: Any = AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
-        pixels = processor(images=_squeezed(picture), return_tensors="pt")["pixel_values"]
-        resident = self.place.residency.get(("parallax", DEPTH.name), lambda: _load(self.folder))
-        with self.place.residency.on_device(resident, WORKING_BYTES, alone=alone) as network, torch.inference_mode():
-            predicted = network(pixel_values=pixels.to(self.place.device)).predicted_depth[0]
-        return normalised(predicted.float().cpu().numpy())
+        resident = self.place.residency.get(("depth", DEPTH.name), lambda: _load(self.folder))
+        with self.place.residency.on_device(resident, WORKING_BYTES, alone=alone) as network:
+            for picture in pictures:
+                pixels = processor(images=_squeezed(picture), return_tensors="pt")["pixel_values"]
+                with torch.inference_mode():
+                    predicted = network(pixel_values=pixels.to(self.place.device)).predicted_depth[0]
+                yield predicted.float().cpu().numpy()
 
 
 def _load(folder: Path) -> nn.Module:

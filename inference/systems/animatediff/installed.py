@@ -1,0 +1,118 @@
+"""Which checkpoints of the family can be used here: torch-free, so that the worker can say it.
+
+An owner's own image models stand in `[systems.animatediff] styles`: a name, and a file or folder below `models.dir`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inference.systems.animatediff.weights import BASES, BY_NAME, CLIP_TOKENIZER, WEIGHTS
+from inference.weights import Layout, Weights
+from jobs.requests.animatediff_modules import MODULES, family_of
+
+HUB = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
+FOLDER_FILES = {
+    "sd15": ("text_encoder/{model}", "unet/{diffusion}", "vae/{diffusion}"),
+    "sdxl": ("text_encoder/{model}", "text_encoder_2/{model}", "unet/{diffusion}", "vae/{diffusion}"),
+}
+TENSORS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
+
+
+def installed(models: Path, options: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Names of everything that is there; None where no image model and motion module go together.
+
+    Args:
+        models: folder of the checkpoints.
+        options: the table `[systems.animatediff]`.
+    """
+    there = [weights.name for weights in WEIGHTS if weights.layout_in(models)]
+    words = CLIP_TOKENIZER.name in there
+    styles = [name for name in styles_of(options) if _usable(style_path(models, name, options), words=words)]
+    lost = [
+        base.name for base in BASES if base.name in there and not _usable(base_path(models, base.name), words=words)
+    ]
+    found = (*styles, *(name for name in there if name not in lost))
+    families = {family_of(name) for name in (*styles, *(base.name for base in BASES)) if name in found}
+    moves = {profile.family for profile in MODULES.values() if profile.weights in found}
+    return found if families & moves else None
+
+
+def styles_of(options: Mapping[str, Any]) -> Mapping[str, str]:
+    """The owner's own image models."""
+    return options.get("styles") or {}
+
+
+def path_of(models: Path, name: str, options: Mapping[str, Any]) -> Path | None:
+    """File or folder of an image model; None where it is not there."""
+    styles = styles_of(options)
+    path = style_path(models, name, options) if name in styles else base_path(models, name)
+    return path if path and path.exists() else None
+
+
+def style_path(models: Path, name: str, options: Mapping[str, Any]) -> Path:
+    """Where an owner's image model is or would be. Of a hub repository it is the folder of its name."""
+    where = styles_of(options)[name]
+    return models / (name if HUB.fullmatch(where) else where)
+
+
+def base_path(models: Path, name: str) -> Path | None:
+    """File or folder of a published image model."""
+    weights = BY_NAME.get(name)
+    layout = weights.layout_in(models) if weights else None
+    if layout is None:
+        return None
+    [*others, only] = layout.files
+    return models / name / only if not others else models / name
+
+
+def file_of(models: Path, name: str, containing: str = "") -> Path | None:
+    """A checkpoint's file of tensors, of several the one whose name contains this; None where it is missing."""
+    weights = BY_NAME[name]
+    layout = weights.layout_in(models)
+    if layout is None:
+        return None
+    return next(models / name / file for file in layout.files if file.endswith(TENSORS) and containing in file)
+
+
+def style_weights(options: Mapping[str, Any]) -> tuple[Weights, ...]:
+    """Image models that the owner wants from the hub, as `models pull` knows them."""
+    found: list[Weights] = []
+    for name, where in styles_of(options).items():
+        if hub := HUB.fullmatch(where):
+            repo, revision = hub.groups()
+            found.append(
+                Weights(
+                    name=name,
+                    repo=repo,
+                    revision=revision,
+                    layouts=tuple(_folder(name, half=half) for half in (True, False)),
+                    licence="as its page says",
+                    licence_url=f"https://huggingface.co/{repo}",
+                    megabytes=6938 if family_of(name) == "sdxl" else 2134,
+                    purpose="an image model that config.toml lists",
+                )
+            )
+    return tuple(found)
+
+
+def _folder(name: str, *, half: bool) -> Layout:
+    """A diffusers folder, in float16 or as it was saved."""
+    family = family_of(name)
+    names = {
+        "model": "model.fp16.safetensors" if half else "model.safetensors",
+        "diffusion": f"diffusion_pytorch_model{'.fp16' if half else ''}.safetensors",
+    }
+    tensors = [file.format(**names) for file in FOLDER_FILES[family]]
+    configs = [f"{file.split('/')[0]}/config.json" for file in tensors]
+    tokenizers = ("tokenizer", "tokenizer_2")[: 2 if family == "sdxl" else 1]
+    words = [f"{folder}/{file}" for folder in tokenizers for file in ("vocab.json", "merges.txt")]
+    return Layout(dict.fromkeys(["scheduler/scheduler_config.json", *configs, *tensors, *words]))
+
+
+def _usable(path: Path | None, *, words: bool) -> bool:
+    """A folder brings its vocabulary along; a single file needs `clip-tokenizer`."""
+    return path is not None and (path.is_dir() or (path.is_file() and words))

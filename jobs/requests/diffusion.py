@@ -1,0 +1,296 @@
+"""What every request to AnimateDiff's family has: words, an image model, a motion module, and how both are used."""
+
+import math
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from jobs.errors import Refusal
+from jobs.requests.animatediff_modules import MODULES, Family, Module, Profile, Sampler, family_of
+from jobs.requests.base import Advanced, MaybeMotionRef, Seeded, Suggested
+from jobs.requests.cameras import CAMERAS, Camera, cameras, suggest_cameras
+from jobs.schedules import PromptSchedule, preview, prompt_schedule, value_schedule
+
+Context = Literal["auto", "static", "uniform", "looped", "batched", "in the module"]
+LEAST_MOTION, MOST_MOTION = 0.0, 3.0
+BASES = ("stable-diffusion-v1-5", "sdxl-base")
+"""The published image models; what else the owner lists comes before them."""
+OTHERS = frozenset(
+    {"clip-tokenizer", "clip-vit-h", "animatediff-v3-adapter", "hed", "lineart", "rtdetr-r50", "vitpose-base"}
+)
+PREFIXES = ("sparsectrl-", "ip-adapter-", "controlnet-", "motion-lora-", "depth-anything-")
+
+
+class ModelUnknown(Refusal):
+    """An image model that is not installed."""
+
+    code = "model_unknown"
+
+
+class ModuleMissing(Refusal):
+    """No motion module is installed that could do it."""
+
+    code = "module_missing"
+
+
+class ModuleFamily(Refusal):
+    """A motion module for SDXL with an image model of SD 1.5, or the other way round."""
+
+    code = "module_family"
+
+
+class CameraModule(Refusal):
+    """A camera move with a motion module that it was not learned on."""
+
+    code = "camera_module"
+
+
+class StepCount(Refusal):
+    """A distilled module with another number of steps than it was made for."""
+
+    code = "step_count"
+
+
+class StepCountFew(Refusal):
+    """So few steps that only a distilled module could use them."""
+
+    code = "step_count_few"
+
+
+class DistilledGuidance(Refusal):
+    """Strong guidance with a module that was made to do without."""
+
+    code = "distilled_guidance"
+
+
+class ContextOverlap(Refusal):
+    """Windows that overlap by all their length never come to an end."""
+
+    code = "context_overlap"
+
+
+class ContextTooLong(Refusal):
+    """A window of more frames than the motion module can tell apart."""
+
+    code = "context_too_long"
+
+
+def image_models(installed: Collection[str]) -> Sequence[str]:
+    """Of all checkpoints the image models: the owner's own first."""
+    modules = {profile.weights for profile in MODULES.values()}
+    own = [
+        name
+        for name in installed
+        if name not in modules | OTHERS and not name.startswith(PREFIXES) and name not in BASES
+    ]
+    return [*own, *(name for name in BASES if name in installed)]
+
+
+def suggest_models(typed: str, installed: Collection[str]) -> Sequence[str]:
+    """Image models that are installed and hold what is typed."""
+    return [name for name in image_models(installed) if typed.strip().lower() in name.lower()]
+
+
+class Diffusion(Seeded):
+    """The common part. A subclass says how many frames there are."""
+
+    prompt: str = Field(default="", max_length=2000, description="what the clip shows; (word:1.2) stresses a word")
+    negative: str = Field(default="", max_length=2000, description="what it must not show")
+    schedule: str = Field(
+        default="", max_length=4000, description="prompts over time: 0s: spring | 2s: summer; prompt stands before each"
+    )
+    model: Annotated[str | None, Suggested(suggest_models)] = Field(
+        default=None, max_length=60, description="the image model, which makes the style; empty: the first installed"
+    )
+    module: Module | None = Field(default=None, description="motion module; empty: the best one that is installed")
+    camera: Annotated[str, Suggested(suggest_cameras)] = Field(
+        default="", max_length=200, description="camera moves with strengths: zoom in, or: pan left 0.8, tilt up 0.5"
+    )
+    motion: MaybeMotionRef = Field(default=None, description="a motion that you or others taught with /learnmotion")
+    motion_scale: str = Field(
+        default="1", max_length=400, description="how much moves, 0.8 to 1.4; or over time: 0:(1), 8:(1.4)"
+    )
+    num_inference_steps: Annotated[int | None, Advanced()] = Field(
+        default=None, ge=1, le=100, description="denoising steps; empty: what the module was made for"
+    )
+    guidance_scale: Annotated[float | None, Advanced()] = Field(
+        default=None, ge=1, le=20, description="how closely the words are followed; empty: the module's own"
+    )
+    sampler: Annotated[Sampler | None, Advanced()] = Field(
+        default=None, description="denoising method; empty: the module's own"
+    )
+    motion_strength: Annotated[float, Advanced()] = Field(default=1.0, ge=0, le=2, description="of the learned motion")
+    adapter: Annotated[float | None, Advanced()] = Field(
+        default=None, ge=0, le=1.5, description="v3's domain adapter; empty: 1 with pinned pictures, else 0"
+    )
+    context: Annotated[Context, Advanced()] = Field(
+        default="auto", description="how clips longer than a window are made"
+    )
+    context_length: Annotated[int | None, Advanced()] = Field(
+        default=None, ge=4, le=32, description="frames of a window; empty: what the module is best at"
+    )
+    context_overlap: Annotated[int, Advanced()] = Field(default=4, ge=0, le=16, description="frames windows share")
+    context_stride: Annotated[int, Advanced()] = Field(default=1, ge=1, le=4, description="levels of uniform windows")
+    freenoise: Annotated[bool, Advanced()] = Field(
+        default=True, description="windows start from the same noise, so that a long clip holds together"
+    )
+    clip_skip: Annotated[int, Advanced()] = Field(
+        default=0, ge=0, le=4, description="last layers of the text encoder to leave out; drawn styles often want 1"
+    )
+
+    @model_validator(mode="after")
+    def _reads(self) -> Self:
+        """Everything that is written as text can be understood.
+
+        Raises:
+            Refusal: naming the place.
+        """
+        _ = self.cameras, self.prompts(self.frames), self.motion_scales(self.frames)
+        if self.module is not None:
+            _check(self, self.module)
+        if self.context_overlap >= (self.context_length or 8):
+            raise ContextOverlap(overlap=self.context_overlap, length=self.context_length or 8)
+        return self
+
+    @property
+    def frames(self) -> int:
+        """Of the clip as it is denoised. A subclass says; where it cannot know yet, what is usual."""
+        raise NotImplementedError
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        raise NotImplementedError
+
+    @cached_property
+    def cameras(self) -> tuple[Camera, ...]:
+        """What was said of the camera."""
+        return cameras(self.camera)
+
+    def prompts(self, num_frames: int) -> PromptSchedule | None:
+        """The prompts' schedule for so many frames; None where one prompt holds for all of them."""
+        if not self.schedule.strip():
+            return None
+        before = f"{self.prompt} --neg {self.negative}" if self.negative else self.prompt
+        return prompt_schedule(self.schedule, num_frames, fps=self.rate, before=before, option="schedule")
+
+    def motion_scales(self, num_frames: int) -> tuple[float, ...]:
+        """One for each frame."""
+        return value_schedule(
+            self.motion_scale, num_frames, fps=self.rate, low=LEAST_MOTION, high=MOST_MOTION, option="motion_scale"
+        )
+
+    @property
+    def profile(self) -> Profile:
+        """Of the module; while none was chosen, of the one that usually is."""
+        return MODULES[self.module or self.candidates[0]]
+
+    @property
+    def candidates(self) -> tuple[Module, ...]:
+        """Modules that can do what is asked for, the preferred one first. A subclass narrows them down."""
+        fitting: tuple[Module, ...] = get_args(Module)
+        return tuple(module for module in fitting if module != "pia" and (MODULES[module].camera or not self.cameras))
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps."""
+        return self.num_inference_steps or self.profile.steps
+
+    @property
+    def guidance(self) -> float:
+        """1: the negative prompt is not even computed."""
+        return self.profile.guidance_scale if self.guidance_scale is None else self.guidance_scale
+
+    @property
+    def window(self) -> int:
+        """Frames of a window."""
+        return self.context_length or self.profile.num_frames
+
+    def passes(self, num_frames: int) -> int:
+        """Passes of the network over all frames: overlapping windows see some twice, and guidance doubles each."""
+        seen = float(self.steps if self.guidance > 1 else self.steps / 2)
+        if num_frames > self.window and self.context not in ("batched", "in the module"):
+            seen *= self.window / (self.window - self.context_overlap)
+        return max(1, math.ceil(seen))
+
+    @property
+    def kind(self) -> str:
+        """By the image model, which only some machines may have."""
+        return f"{self.name()}/{self.model}" if self.model else self.name()
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The module, and a LoRA for each camera move."""
+        moves = {CAMERAS[camera.move] for camera in self.cameras if camera.strength}
+        return frozenset(moves) | ({self.profile.weights} if self.module else set[str]())
+
+    def settled(self, installed: Collection[str]) -> Self:
+        """With an image model and a motion module.
+
+        Raises:
+            Refusal: nothing that is installed can do it.
+        """
+        models = image_models(installed)
+        if self.model is not None and self.model not in models:
+            raise ModelUnknown(model=self.model, installed=", ".join(models) or "none")
+        families = set[Family](map(family_of, [self.model] if self.model else models))
+        module = self.module or self._best_module(installed, families)
+        wanted = MODULES[module].family
+        fitting = [model for model in ([self.model] if self.model else models) if family_of(model) == wanted]
+        if not fitting:
+            raise ModuleFamily(module=module, family=_named(wanted), model=self.model or ", ".join(models) or "none")
+        return self.model_copy(update={"model": fitting[0], "module": module}).checked()
+
+    def _best_module(self, installed: Collection[str], families: Collection[Family]) -> Module:
+        for module in self.candidates:
+            if MODULES[module].weights in installed and MODULES[module].family in families:
+                return module
+        able: list[Module] = [
+            module for module in self.candidates if not families or MODULES[module].family in families
+        ]
+        if not able and self.cameras:
+            raise CameraModule(module=_named(next(iter(families))), fitting=_listed(CAMERA_MODULES))
+        able = able or list(self.candidates)
+        raise ModuleMissing(fitting=_listed(able), weights=MODULES[able[0]].weights)
+
+    def checked(self) -> Self:
+        """The same, looked over once more: a copy was changed without it."""
+        return type(self).model_validate(self.model_dump())
+
+    def ahead(self) -> str | None:
+        """The schedule, line by line."""
+        prompts = self.prompts(self.frames)
+        return preview(prompts, self.frames, self.rate) if prompts else None
+
+
+CAMERA_MODULES: tuple[Module, ...] = tuple(module for module, profile in MODULES.items() if profile.camera)
+
+
+def _check(request: Diffusion, module: Module) -> None:
+    """Whether all that was chosen goes with the module.
+
+    Raises:
+        Refusal: what does not.
+    """
+    profile = MODULES[module]
+    if request.cameras and not profile.camera:
+        raise CameraModule(module=module, fitting=_listed(CAMERA_MODULES))
+    steps = request.num_inference_steps
+    if steps and profile.step_counts and steps not in profile.step_counts:
+        raise StepCount(module=module, steps=steps, fitting=" or ".join(map(str, profile.step_counts)))
+    if steps and not profile.distilled and steps < 5:
+        raise StepCountFew(module=module, steps=steps)
+    if profile.distilled and request.guidance > 3:
+        raise DistilledGuidance(module=module, guidance=request.guidance, usual=profile.guidance_scale)
+    if request.window > profile.positions:
+        raise ContextTooLong(module=module, length=request.window, most=profile.positions)
+
+
+def _named(family: Family) -> str:
+    return {"sd15": "SD 1.5", "sdxl": "SDXL"}[family]
+
+
+def _listed(modules: Sequence[Module]) -> str:
+    return ", ".join(modules)

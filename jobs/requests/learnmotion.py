@@ -1,0 +1,129 @@
+"""Learn a motion: from a short clip how it moves, not how it looks, by MotionDirector's recipe (Zhao et al. 2023)."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Collection
+from fractions import Fraction
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator
+
+from jobs.errors import Refusal
+from jobs.requests.animatediff_modules import MODULES
+from jobs.requests.base import PREVIOUS, Advanced, ClipRef, Rates, Seeded, Shape, Sources, Suggested, Work
+from jobs.requests.diffusion import ModelUnknown, ModuleMissing, image_models, suggest_models
+
+SHORTEST, LONGEST = 1.0, 8.0
+"""Seconds of a clip that shows one motion."""
+GRID = 64
+LOOK_FRAMES, LOOK_FPS, LOOK_STEPS = 16, 8, 20
+"""Of the clip that shows what was learned."""
+NAME = re.compile(r"[^\W_][\w .+-]{0,31}")
+TAKEN = frozenset({PREVIOUS, "image", "last", "look", "keep", "clip", "second", "sound", "none"})
+"""Names that mean something else in a recipe."""
+
+LearnedOn = Literal["v3", "v15-v2"]
+
+
+class MotionClipLength(Refusal):
+    """A clip that is too short to move, or too long to show one motion."""
+
+    code = "motion_clip_length"
+
+
+class BadMotionName(Refusal):
+    """A name that nobody could type again, or that means something else."""
+
+    code = "bad_motion_name"
+
+
+def motion_name(text: str) -> str:
+    """A name as it is kept: one spelling for what looks alike, and single spaces.
+
+    Raises:
+        BadMotionName: it cannot be one.
+    """
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if not NAME.fullmatch(name) or name.casefold() in TAKEN or name.casefold().startswith("picture"):
+        raise BadMotionName(name=text[:40])
+    return name
+
+
+class LearnMotionRequest(Seeded):
+    """Teach a motion from a short clip; /animatediff motion: puts it into anything you like."""
+
+    # A step of learning is some three passes, forward and backward, over 16 frames.
+    prior: ClassVar[Rates] = Rates(per_step=450.0, per_frame=1_000.0, constant=5_000.0)
+
+    system: Literal["learnmotion"] = "learnmotion"
+    clip: ClipRef = Field(default="clip", description="a clip of 1 to 8 seconds that shows one motion")
+    save_as: str = Field(default="my motion", max_length=64, description="the name that you will call it by")
+    prompt: str = Field(default="", max_length=500, description="what the clip shows, so that only the motion is left")
+    model: Annotated[str | None, Suggested(suggest_models)] = Field(
+        default=None, max_length=60, description="image model to learn with; empty: the first installed"
+    )
+    module: LearnedOn | None = Field(
+        default=None, description="motion module to learn for; the motion goes with this one alone"
+    )
+    learning_steps: int = Field(default=400, ge=20, le=1500, description="how long to learn: 300 to 700 as a rule")
+    size: Annotated[Literal[256, 320, 384], Advanced()] = Field(
+        default=320, description="side of a square of the clip's area while learning, in pixels"
+    )
+    rank: Annotated[Literal[4, 8, 16, 32, 64], Advanced()] = Field(default=32, description="how much it can hold")
+
+    @field_validator("save_as")
+    @classmethod
+    def _can_be_typed(cls, text: str) -> str:
+        return motion_name(text)
+
+    @property
+    def kind(self) -> str:
+        """By the image model."""
+        return f"{self.name()}/{self.model}" if self.model else self.name()
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The motion module."""
+        return frozenset({MODULES[self.module].weights}) if self.module else frozenset()
+
+    def settled(self, installed: Collection[str]) -> Self:
+        """With an image model of SD 1.5 and a motion module.
+
+        Raises:
+            Refusal: there is none.
+        """
+        models = [model for model in image_models(installed) if not model.startswith("sdxl-")]
+        if not models or (self.model and self.model not in models):
+            raise ModelUnknown(model=self.model or "SD 1.5", installed=", ".join(models) or "none")
+        modules: tuple[LearnedOn, ...] = (self.module,) if self.module else ("v3", "v15-v2")
+        there = [module for module in modules if MODULES[module].weights in installed]
+        if not there:
+            raise ModuleMissing(fitting=", ".join(modules), weights=MODULES[modules[0]].weights)
+        return self.model_copy(update={"model": self.model or models[0], "module": there[0]})
+
+    def pixels(self, sources: Sources) -> tuple[int, int]:
+        """Width and height at which it is learned: the clip's shape, within 2 to 1."""
+        clip = sources[self.clip]
+        seconds = float(clip.num_frames / clip.fps)
+        if not SHORTEST <= seconds <= LONGEST + 0.5:
+            raise MotionClipLength(seconds=round(seconds, 1), least=SHORTEST, most=LONGEST)
+        aspect = min(max(clip.width / clip.height, 1 / 2), 2.0)
+        return _on_grid(self.size * math.sqrt(aspect)), _on_grid(self.size / math.sqrt(aspect))
+
+    def gives(self, sources: Sources) -> Shape:
+        """A clip that shows what was learned.
+
+        Raises:
+            MotionClipLength: the clip is too short or too long.
+        """
+        return Shape(*self.pixels(sources), LOOK_FRAMES, Fraction(LOOK_FPS))
+
+    def work(self, sources: Sources) -> Work:
+        """Steps of learning, over 16 frames each."""
+        width, height = self.pixels(sources)
+        return Work(LOOK_FRAMES, width * height / 1e6, self.learning_steps)
+
+
+def _on_grid(pixels: float) -> int:
+    return max(128, round(pixels / GRID) * GRID)
