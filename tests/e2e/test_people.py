@@ -348,7 +348,7 @@ async def test_what_takes_long_is_queued_only_after_a_yes_which_may_come_after_a
 
     assert question.ephemeral
     assert re.fullmatch(r"This takes about \d+ \w+ of GPU and can start at once\. Queue it\?", question.text)
-    assert named(question) == ["Queue it", "Never mind"]
+    assert named(question) == ["Queue it", "Change…", "Never mind"]
     assert await room.stack.queue.open_jobs() == []
     assert room.server.bot_messages(room.channel) == []
     room.stack.bot.kill()
@@ -399,7 +399,7 @@ async def test_never_mind_after_queue_it_says_what_was_queued(room: Room) -> Non
     [question] = asked.responses
     room.server.faults.add("PATCH", "/webhooks/**", status=404)  # the question keeps its buttons
     await press(room, question, "Queue it")
-    assert named(question) == ["Queue it", "Never mind"]
+    assert named(question) == ["Queue it", "Change…", "Never mind"]
     await press(room, question, "Never mind")
 
     assert await room.stack.queue.open_jobs() == [asked.id]
@@ -534,7 +534,7 @@ async def test_a_full_line_of_mine_is_said_when_i_say_yes(room: Room) -> None:
     pressed = await press(room, question, "Queue it")
 
     assert "Your limit of open jobs (waiting or running) is 10" in pressed.text
-    assert named(question) == ["Queue it", "Never mind"], "it may be pressed again when there is room"
+    assert named(question) == ["Queue it", "Change…", "Never mind"], "it may be pressed again when there is room"
 
 
 # --- /privacy ---

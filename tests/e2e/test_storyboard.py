@@ -296,6 +296,22 @@ async def test_without_sparsectrl_there_is_no_storyboard(room: Room) -> None:
     await Workers(room.stack.redis).advertise(Advert(worker="w1", host="h", device="cpu", systems=dict(SYSTEMS)))
 
 
+async def test_a_schedule_is_looked_at_first_and_a_change_keeps_the_pictures(room: Room) -> None:
+    board = await begun(room, schedule="0s: spring | 2s: autumn", seed=4)
+    await reply(room, board, 0, 1)
+    await shows(room, board, 0, 1)
+    asked = await press(room, board, "Render")
+    assert "autumn" in asked.text
+    assert await queued(room) == []
+    form = await press(room, asked.shown[-1], "Change…")
+    changed = await (await room.server.submit_modal(form, room.person, {"negative": "rain"})).answered(20)
+    await press(room, changed.shown[-1], "Queue it")
+    [job] = await queued(room)
+    step = job.submission.recipe.lead
+    assert isinstance(step, AnimateDiffRequest)
+    assert (step.negative, step.seed, step.pictures) == ("rain", 4, ("picture_1", "picture_2"))
+
+
 async def test_in_a_dm_it_is_the_same(room: Room) -> None:
     dm = room.server.dm(room.person)
     there = Room(room.stack, room.server, dm, room.person, room.folder)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.controlnets.controlnet_sparsectrl import SparseControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import UNetMotionModel
@@ -28,7 +29,8 @@ from inference.systems.animatediff.base.loader import open_base
 from inference.systems.animatediff.base.model import Base
 from inference.systems.animatediff.blending import Blend, Encoded, blend
 from inference.systems.animatediff.contexts import Schedule, Windowing
-from inference.systems.animatediff.installed import base_path, file_of, installed, path_of
+from inference.systems.animatediff.controls.controlnet import open_control
+from inference.systems.animatediff.installed import checkpoint_path, file_of, installed, path_of
 from inference.systems.animatediff.ip_adapter_vision import SeenPictures, encode_pictures, open_image_encoder
 from inference.systems.animatediff.learning_file import MotionFile
 from inference.systems.animatediff.pia import open_pia, put_pia_into
@@ -37,6 +39,7 @@ from inference.systems.base import Place, Sources, Thrift
 from jobs.requests.animatediff_modules import MODULES, Module, Profile
 from jobs.requests.cameras import CAMERAS
 from jobs.requests.diffusion import Context, Diffusion
+from jobs.requests.learnmotion import LearnMotionRequest
 
 REFERENCE = 512 * 512
 UNET_BYTES_PER_FRAME = 160_000_000
@@ -87,13 +90,13 @@ class Engine:
 
     # -- what there is --
 
-    def pair(self, request: Diffusion) -> Pair:
+    def pair(self, request: Diffusion | LearnMotionRequest) -> Pair:
         """The checkpoints that a request names. Accepted jobs name both.
 
         Raises:
             Failure: one is missing here, or cannot be read.
         """
-        settled = request.settled(self._installed())
+        settled = request.settled(installed(self.place.models, self.place.options) or ())
         assert settled.model is not None
         assert settled.module is not None
         return Pair(self.base(settled.model), settled.module)
@@ -108,7 +111,7 @@ class Engine:
         if path is None:
             raise errors.AnimateDiffNotInstalled(model=name)
         if (name, path) not in self._bases:
-            tokenizer = base_path(self.place.models, "clip-tokenizer") or self.place.models / "clip-tokenizer"
+            tokenizer = checkpoint_path(self.place.models, "clip-tokenizer") or self.place.models / "clip-tokenizer"
             with self.place.residency.loading():
                 self._bases[name, path] = open_base(name, path, tokenizer)
         return self._bases[name, path]
@@ -123,9 +126,6 @@ class Engine:
         if path is None:
             raise errors.AnimateDiffNotInstalled(model=name)
         return path
-
-    def _installed(self) -> Sequence[str]:
-        return installed(self.place.models, self.place.options) or ()
 
     # -- networks --
 
@@ -152,6 +152,17 @@ class Engine:
         dtype = base.vae_dtype(self.place.dtype)
         return self.resident((base.name, "vae"), lambda: cast(AutoencoderKL, base.load("vae", dtype)))
 
+    def control(self, name: str) -> Resident[ControlNetModel]:
+        """A ControlNet.
+
+        Raises:
+            AnimateDiffNotInstalled: it is missing here.
+        """
+        path = checkpoint_path(self.place.models, name)
+        if path is None:
+            raise errors.AnimateDiffNotInstalled(model=name)
+        return self.resident((name,), lambda: open_control(path, name, self.place.dtype))
+
     def sparse(self, name: str) -> Resident[SparseControlNetModel]:
         """A SparseCtrl."""
         return self.resident((name,), lambda: loader.open_sparse(self.file(name), name, self.place.dtype))
@@ -168,7 +179,7 @@ class Engine:
             positive = [Blend(at.now.positive, at.then.positive, at.weight) for at in schedule.frames]
             negative = [Blend(at.now.negative, at.then.negative, at.weight) for at in schedule.frames]
         texts = {text for frame in (*positive, *negative) for text in (frame.now, frame.then)}
-        encoded = self._encoded(sorted(texts), pair.base, request.clip_skip, thrift)
+        encoded = self.encoded(sorted(texts), pair.base, request.clip_skip, thrift)
         good, bad = (blend(_once(frames), encoded) for frames in (positive, negative))
         pooled = None
         if good.pooled is not None and bad.pooled is not None:
@@ -177,7 +188,8 @@ class Engine:
         width, height = size
         return Words(good.embeds, bad.embeds, pooled, (height, width, 0, 0, height, width))
 
-    def _encoded(self, texts: Sequence[str], base: Base, clip_skip: int, thrift: Thrift) -> Mapping[str, Encoded]:
+    def encoded(self, texts: Sequence[str], base: Base, clip_skip: int, thrift: Thrift) -> Mapping[str, Encoded]:
+        """Prompts, each by itself."""
         with ExitStack() as held:
             encoders = [
                 held.enter_context(
@@ -194,9 +206,15 @@ class Engine:
 
     @contextmanager
     def armed(
-        self, unet: UNetMotionModel, request: Diffusion, pair: Pair, sources: Sources, adapter: float
-    ) -> Generator[tuple[str, ...]]:
-        """Within this, the UNet has the request's LoRAs; the names of their checkpoints.
+        self,
+        unet: UNetMotionModel,
+        request: Diffusion,
+        pair: Pair,
+        sources: Sources,
+        adapter: float,
+        more: Sequence[tuple[loras.Lora, float]] = (),
+    ) -> Generator[None]:
+        """Within this, the UNet has the request's LoRAs.
 
         Args:
             unet: where it is to compute.
@@ -204,11 +222,12 @@ class Engine:
             pair: for which checkpoints.
             sources: where the learned motion is.
             adapter: strength of version 3's domain adapter.
+            more: others, with their strengths.
         """
         with self.place.residency.loading():
-            chosen = list(self._loras(request, pair, sources, adapter))
-        with loras.merged(unet, [(lora, strength) for lora, strength in chosen if strength]):
-            yield tuple(lora.model for lora, strength in chosen if strength)
+            chosen = [*self._loras(request, pair, sources, adapter), *more]
+        with loras.merged(unet, chosen):
+            yield
 
     def _loras(
         self, request: Diffusion, pair: Pair, sources: Sources, adapter: float

@@ -25,10 +25,14 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 
+def filled(picture: Image.Image, size: Size) -> Image.Image:
+    """By cropping equally at both ends of the longer side."""
+    return ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.LANCZOS)
+
+
 def framed(picture: Image.Image, size: Size) -> Tensor:
-    """Filled by cropping equally at both ends of the longer side: `[1, 3, H, W]` in -1 … 1."""
-    cropped = ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.asarray(cropped, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+    """Filled by cropping: `[1, 3, H, W]` in -1 … 1."""
+    return torch.from_numpy(np.asarray(filled(picture, size), dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
 
 
 def white_on_black(drawing: Tensor) -> Tensor:

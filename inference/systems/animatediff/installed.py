@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from inference.depth_weights import DEPTH
 from inference.systems.animatediff.weights import BASES, BY_NAME, CLIP_TOKENIZER, WEIGHTS
 from inference.weights import Layout, Weights
 from jobs.requests.animatediff_modules import MODULES, family_of
@@ -29,11 +30,13 @@ def installed(models: Path, options: Mapping[str, Any]) -> tuple[str, ...] | Non
         models: folder of the checkpoints.
         options: the table `[systems.animatediff]`.
     """
-    there = [weights.name for weights in WEIGHTS if weights.layout_in(models)]
+    there = [weights.name for weights in (*WEIGHTS, DEPTH) if weights.layout_in(models)]
     words = CLIP_TOKENIZER.name in there
     styles = [name for name in styles_of(options) if _usable(style_path(models, name, options), words=words)]
     lost = [
-        base.name for base in BASES if base.name in there and not _usable(base_path(models, base.name), words=words)
+        base.name
+        for base in BASES
+        if base.name in there and not _usable(checkpoint_path(models, base.name), words=words)
     ]
     found = (*styles, *(name for name in there if name not in lost))
     families = {family_of(name) for name in (*styles, *(base.name for base in BASES)) if name in found}
@@ -49,7 +52,7 @@ def styles_of(options: Mapping[str, Any]) -> Mapping[str, str]:
 def path_of(models: Path, name: str, options: Mapping[str, Any]) -> Path | None:
     """File or folder of an image model; None where it is not there."""
     styles = styles_of(options)
-    path = style_path(models, name, options) if name in styles else base_path(models, name)
+    path = style_path(models, name, options) if name in styles else checkpoint_path(models, name)
     return path if path and path.exists() else None
 
 
@@ -59,8 +62,8 @@ def style_path(models: Path, name: str, options: Mapping[str, Any]) -> Path:
     return models / (name if HUB.fullmatch(where) else where)
 
 
-def base_path(models: Path, name: str) -> Path | None:
-    """File or folder of a published image model."""
+def checkpoint_path(models: Path, name: str) -> Path | None:
+    """File or folder of a published checkpoint; None where it is missing."""
     weights = BY_NAME.get(name)
     layout = weights.layout_in(models) if weights else None
     if layout is None:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from inference.systems.animatediff import errors, sampling
 from inference.systems.animatediff.learning_file import MOST_RANK, About, MotionFile
-from inference.systems.animatediff.motiondirector import MotionLearner, Recipe, motion_lora
+from inference.systems.animatediff.motiondirector import MotionLearner, Recipe, added, motion_lora
 
 SMOOTHING = 0.95
 """Of the loss that is shown: each timestep has its own, so single ones jump."""
@@ -95,6 +95,18 @@ class Learning:
             smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * temporal
             weight = SMOOTHING * weight + (1 - SMOOTHING)
             yield Step(len(self.losses), self.recipe.num_steps, spatial, smoothed / weight)
+
+    @torch.no_grad()
+    def glance(self, timestep: int) -> Tensor:
+        """What the network makes of the clip's middle frame under so much noise: its latents, `[C, h, w]`."""
+        latents = self.latents[:, :, : self.window].to(self.device)
+        level = torch.full((1,), timestep, device=self.device)
+        noise = torch.randn(latents.shape, generator=torch.Generator("cpu").manual_seed(self.seed)).to(latents)
+        noisy = self.scheduler.add_noise(latents, noise, level)  # pyright: ignore[reportArgumentType]
+        with added(self.unet, self._learner.temporal):
+            predicted = self._predict(noisy, level).float()
+        kept = self.scheduler.alphas_cumprod[timestep]
+        return ((noisy - (1 - kept) ** 0.5 * predicted) / kept**0.5)[0, :, self.window // 2]
 
     def file(self, module: str) -> MotionFile:
         """What has been learned so far: the temporal LoRAs, from at least one step.

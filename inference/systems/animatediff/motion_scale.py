@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ from torch.nn import functional
 
 Value = float | Sequence[float] | Tensor
 """One number; one for each frame; or a mask `[H, W]` in any size, the same for all frames."""
+
+VIEWED: ContextVar[Sequence[int] | None] = ContextVar("VIEWED", default=None)
+"""Which of its frames a motion module is being shown, where that is a part of them (`views.py`)."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,12 @@ class _Hooks:
             self.factor = scale
 
     def after_keys(self, _module: nn.Module, _args: object, keys: Tensor) -> Tensor:
-        """`[B·H·W, T, C]`."""
-        return keys * self.factor
+        """`[B·H·W, T, C]`; within a view, its frames only."""
+        view = VIEWED.get()
+        if view is None or not isinstance(self.motion.scale, Sequence):
+            return keys * self.factor
+        assert isinstance(self.factor, Tensor)
+        return keys * self.factor[list(view)]
 
     def after(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
         """Between what went in and what came out."""

@@ -21,6 +21,7 @@ from inference.systems.animatediff.frames import Colours, Size, Undecoded
 from inference.systems.animatediff.freenoise import freenoise_order, rearranged
 from inference.systems.animatediff.ip_adapter import open_ip_adapter
 from inference.systems.animatediff.ip_adapter_vision import SeenPictures
+from inference.systems.animatediff.loras import Lora
 from inference.systems.animatediff.motion_scale import MotionScale
 from inference.systems.animatediff.pia import PiaCondition
 from inference.systems.animatediff.samplers import scheduler_for
@@ -57,6 +58,8 @@ class Job:
     adapter: float = 0.0
     """Strength of version 3's domain adapter."""
     loops: bool = False
+    more: Sequence[tuple[Lora, float]] = ()
+    """LoRAs beside those that the request names, with their strengths."""
 
 
 @contextmanager
@@ -114,7 +117,7 @@ class DiffusionSystem(System[R]):
                 job.words,
                 request.guidance,
                 held.enter_context(job.controls()),
-                MotionScale(request.motion_scales(job.num_frames)),
+                motion_scale(request, job.num_frames),
                 pia=job.pia,
                 num_steps=total,
                 branch_by_branch=thrift.offload and job.look is None,
@@ -149,7 +152,7 @@ class DiffusionSystem(System[R]):
     @contextmanager
     def _armed(self, unet: UNetMotionModel, request: R, job: Job) -> Generator[None]:
         with ExitStack() as held:
-            held.enter_context(self.engine.armed(unet, request, job.pair, job.sources, job.adapter))
+            held.enter_context(self.engine.armed(unet, request, job.pair, job.sources, job.adapter, job.more))
             if job.look is not None:
                 adapter = open_ip_adapter(self.engine.file(job.look_name), job.look_name)
                 held.enter_context(adapter.put_into(unet, job.look, job.look_scale))
@@ -165,6 +168,12 @@ class DiffusionSystem(System[R]):
             yield Note("memory_offload")
         if thrift.num_frames is not None:
             yield Note("animatediff_short_windows", {"frames": thrift.num_frames})
+
+
+def motion_scale(request: Diffusion, num_frames: int) -> MotionScale:
+    """How much moves: one number where it is the same all along."""
+    scales = request.motion_scales(num_frames)
+    return MotionScale(scales[0] if len(set(scales)) == 1 else scales)
 
 
 def starting_noise(request: Diffusion, job: Job) -> Tensor:

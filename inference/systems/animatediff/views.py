@@ -16,6 +16,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 
 from inference.systems.animatediff.contexts import Window, Windowing, fuse
+from inference.systems.animatediff.motion_scale import VIEWED
 
 
 @contextmanager
@@ -46,10 +47,14 @@ def _in_views(
 
     def seen(view: Window) -> Tensor:
         part = clips[:, list(view)].flatten(0, 1)
-        if "num_frames" in kwargs:
-            moved: Tensor = forward(part, *places, **{**kwargs, "num_frames": len(view)})
-        else:
-            moved = forward(part, *places[:3], len(view), *places[4:], **kwargs)
+        token = VIEWED.set(view)
+        try:
+            if "num_frames" in kwargs:
+                moved: Tensor = forward(part, *places, **{**kwargs, "num_frames": len(view)})
+            else:
+                moved = forward(part, *places[:3], len(view), *places[4:], **kwargs)
+        finally:
+            VIEWED.reset(token)
         return moved.unflatten(0, (-1, len(view)))
 
     with torch.no_grad():
