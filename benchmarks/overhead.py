@@ -45,7 +45,7 @@ from tests.discord_server.interactions import Asked
 from tests.discord_server.model import MIB, Attachment, Channel
 from tests.discord_server.rest import Call
 from tests.stack import Stack, running
-from tests.tiny_models import write_all
+from tests.tiny_models import write_usual
 
 WIDTH, HEIGHT = 1184, 848
 """One megapixel."""
@@ -326,7 +326,7 @@ def machine() -> str:
 
 async def measure(folder: Path, rounds: int, only: str | None) -> None:
     """Start everything, measure, print, end everything."""
-    write_all(folder / "models")
+    write_usual(folder / "models")
     async with LocalDiscord() as server:
         server.rest.openapi = None  # judging a call takes milliseconds of our two cores; `judged` does it afterwards
         async with running(server, folder) as stack:

@@ -35,10 +35,12 @@ class BadOption(Refusal):
 
 
 def offered(*models: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The fields a person may set: attachments, the usual ones, the seed, the advanced; never the discriminator."""
+    """The fields a person may set: what must be attached, the usual ones, the seed, the advanced; never the
+    discriminator.
+    """
 
     def order(name: str, field: FieldInfo) -> int:
-        return 0 if attached(field) else 3 if marked(field, Advanced) else 2 if name == "seed" else 1
+        return 0 if needed(field) else 3 if marked(field, Advanced) else 2 if name == "seed" else 1
 
     fields = {
         name: field
@@ -69,6 +71,11 @@ def marked(field: FieldInfo, kind: type) -> bool:
 def attached(field: FieldInfo) -> bool:
     """Whether the field is an attachment in Discord. A motion is a source as well, but people name it."""
     return any(isinstance(mark, Attached) and mark.kind != "motion" for mark in field.metadata)
+
+
+def needed(field: FieldInfo) -> bool:
+    """Whether it must be attached."""
+    return attached(field) and field.default is not None
 
 
 def suggested(field: FieldInfo) -> bool:
@@ -162,7 +169,7 @@ def slash_command(
 
     annotations = {key: option_type(field) for key, field in fields.items()}
     annotations |= {key: annotation for key, (annotation, _) in extra.items()}
-    required = {key for key, field in fields.items() if attached(field) and field.default is not None}
+    required = {key for key, field in fields.items() if needed(field)}
     first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
     rest = [
         inspect.Parameter(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from bot.client import Zoetrope
-from bot.options import BadOption, attached, bounds, described, marked, offered, option_type, parse, plain_type
+from bot.options import BadOption, attached, bounds, described, marked, needed, offered, option_type, parse, plain_type
 from bot.options import slash_command as made
 from commands.make import Make, first_line
 from jobs.errors import Refusal
@@ -150,15 +150,14 @@ def test_bounds_are_found_wherever_they_are_written() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_files_come_first_and_are_required_unless_they_may_be_left_out(name: str) -> None:
-    files = {key: field.default is not None for key, field in fields_of(name).items() if attached(field)}
+def test_files_that_must_be_attached_come_first_and_others_stand_where_they_were_declared(name: str) -> None:
+    files = {key: needed(field) for key, field in fields_of(name).items() if attached(field)}
     options = COMMANDS[name]["options"]
-    required = [option["required"] for option in options]
+    first = sum(files.values())
 
-    assert {option["name"]: option["required"] for option in options[: len(files)]} == files
-    assert all(option["type"] == 11 for option in options[: len(files)])
-    assert not any(required[len(files) :])
-    assert required == sorted(required, reverse=True), "Discord's rule"
+    assert {option["name"]: option["required"] for option in options if option["type"] == 11} == files
+    assert all(option["required"] and option["type"] == 11 for option in options[:first])
+    assert not any(option["required"] for option in options[first:])
 
 
 @pytest.mark.parametrize("name", BY_NAME)

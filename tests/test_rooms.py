@@ -11,13 +11,23 @@ import pytest
 from inference.checksums import place_of
 from inference.settings import SystemSettings
 from inference.systems import ROOMS
+from inference.systems.animatediff.weights import BY_NAME as ANIMATEDIFF
 from inference.weights import Weights
 from jobs.requests import BY_SYSTEM, GENERATIONS, REQUESTS, AnyRequest, Request
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = list(ROOMS)
-PICKLED = dict.fromkeys(("rife-4.26", "rife-4.9", "rife-4.7", "film"), (".zip", ".pkl", ".pth", ".pt"))
-"""Published as pickles alone; tests/test_smooth_networks.py shows that only tensors are ever taken out of them."""
+PICKLED = {
+    **dict.fromkeys(("rife-4.26", "rife-4.9", "rife-4.7", "film"), (".zip", ".pkl", ".pth", ".pt")),
+    **{
+        name: (".ckpt", ".pth")
+        for name in ANIMATEDIFF
+        if name.startswith(("animatediff-", "motion-lora-", "sparsectrl-", "controlnet-", "animatelcm", "pia"))
+        or name in ("hed", "lineart")
+    },
+}
+"""Published as pickles; test_smooth_networks.py and test_animatediff_loading.py show that only tensors are ever taken
+out of them."""
 WEIGHTS = [weights for room in ROOMS.values() for weights in room.weights]
 
 

@@ -70,12 +70,6 @@ class PiaPictures(Refusal):
     code = "pia_pictures"
 
 
-class LookModel(Refusal):
-    """A picture prompt without an adapter for this image model."""
-
-    code = "look_model"
-
-
 class AnimateDiffTooLarge(Refusal):
     """More pixels than any of these models was made for."""
 
@@ -94,7 +88,6 @@ class AnimateDiffRequest(Diffusion, Generation):
     system: Literal["animatediff"] = "animatediff"
     image: MaybeImageRef = Field(default=None, description="a picture that the clip begins with")
     last: MaybeImageRef = Field(default=None, description="a picture that the clip ends with")
-    look: MaybeImageRef = Field(default=None, description="a picture whose look the clip takes on (IP-Adapter)")
     pictures: ImageRefs = Field(default=(), max_length=MOST_PICTURES, description="a storyboard's pictures")
     num_frames: int = Field(default=16, ge=1, le=MOST_FRAMES, description="frames to make; above 16 in windows")
     fps: int = Field(default=8, ge=1, le=30, description="frames a second")
@@ -108,9 +101,6 @@ class AnimateDiffRequest(Diffusion, Generation):
     )
     pin_scale: Annotated[float, Advanced()] = Field(
         default=1.0, ge=0, le=2, description="how firmly the pinned pictures hold"
-    )
-    look_scale: Annotated[float, Advanced()] = Field(
-        default=0.6, ge=0, le=1.5, description="how much of the look is taken on"
     )
     pia_motion: Annotated[Literal["small", "medium", "large"], Advanced()] = Field(
         default="medium", description="how far PIA moves away from its picture"
@@ -204,7 +194,7 @@ class AnimateDiffRequest(Diffusion, Generation):
         """With what pins and looks need."""
         more = {self.control} if self.control else set[str]()
         if self.look:
-            more |= {"ip-adapter-sdxl" if self.profile.family == "sdxl" else "ip-adapter-plus-sd15", "clip-vit-h"}
+            more |= {self.look_adapter, "clip-vit-h"}
         return super().wanted | more
 
     def settled(self, installed: Collection[str]) -> Self:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES, Family, Module, Profile, Sampler, family_of
-from jobs.requests.base import Advanced, MaybeMotionRef, Seeded, Suggested
+from jobs.requests.base import Advanced, MaybeImageRef, MaybeMotionRef, Seeded, Suggested
 from jobs.requests.cameras import CAMERAS, Camera, cameras, suggest_cameras
 from jobs.schedules import PromptSchedule, preview, prompt_schedule, value_schedule
 
@@ -109,6 +109,7 @@ class Diffusion(Seeded):
         default="", max_length=200, description="camera moves with strengths: zoom in, or: pan left 0.8, tilt up 0.5"
     )
     motion: MaybeMotionRef = Field(default=None, description="a motion that you or others taught with /learnmotion")
+    look: MaybeImageRef = Field(default=None, description="a picture whose look the clip takes on (IP-Adapter)")
     motion_scale: str = Field(
         default="1", max_length=400, description="how much moves, 0.8 to 1.4; or over time: 0:(1), 8:(1.4)"
     )
@@ -120,6 +121,12 @@ class Diffusion(Seeded):
     )
     sampler: Annotated[Sampler | None, Advanced()] = Field(
         default=None, description="denoising method; empty: the module's own"
+    )
+    look_scale: Annotated[float, Advanced()] = Field(
+        default=0.6, ge=0, le=1.5, description="how much of the look is taken on"
+    )
+    look_by: Annotated[Literal["plus", "plain"], Advanced()] = Field(
+        default="plus", description="adapter for the look: plus sees detail, plain the gist"
     )
     motion_strength: Annotated[float, Advanced()] = Field(default=1.0, ge=0, le=2, description="of the learned motion")
     adapter: Annotated[float | None, Advanced()] = Field(
@@ -214,6 +221,13 @@ class Diffusion(Seeded):
         if num_frames > self.window and self.context not in ("batched", "in the module"):
             seen *= self.window / (self.window - self.context_overlap)
         return max(1, math.ceil(seen))
+
+    @property
+    def look_adapter(self) -> str:
+        """The checkpoint that a look needs; for SDXL there is one."""
+        if self.profile.family == "sdxl":
+            return "ip-adapter-sdxl"
+        return "ip-adapter-plus-sd15" if self.look_by == "plus" else "ip-adapter-sd15"
 
     @property
     def kind(self) -> str:

@@ -38,7 +38,6 @@ class RestyleRequest(Diffusion):
 
     system: Literal["restyle"] = "restyle"
     clip: ClipRef = Field(default="clip", description="the video or GIF")
-    look: MaybeImageRef = Field(default=None, description="a picture whose look the clip takes on (IP-Adapter)")
     keep: MaybeImageRef = Field(default=None, description="a mask: what is white in it stays as it is")
     strength: float = Field(default=0.65, ge=0.1, le=1.0, description="how far it may go from the video's own look")
     hold: Annotated[str, Suggested(suggest_holds)] = Field(
@@ -49,7 +48,6 @@ class RestyleRequest(Diffusion):
     size: Annotated[Literal[384, 512, 640, 768], Advanced()] = Field(
         default=512, description="side of a square of the clip's area, in pixels"
     )
-    look_scale: Annotated[float, Advanced()] = Field(default=0.6, ge=0, le=1.5, description="how much look is taken on")
     hold_until: Annotated[float, Advanced()] = Field(
         default=1.0, ge=0.1, le=1, description="part of the steps during which it is held"
     )
@@ -88,7 +86,7 @@ class RestyleRequest(Diffusion):
         """With ControlNets, detectors and adapter."""
         more = {name for hold in self.holds if hold.strength for name in HOLDS[hold.name]}
         if self.look:
-            more |= {"ip-adapter-plus-sd15", "clip-vit-h"}
+            more |= {self.look_adapter, "clip-vit-h"}
         return super().wanted | more
 
     def settled(self, installed: Collection[str]) -> Self:

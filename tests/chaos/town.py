@@ -18,7 +18,7 @@ from jobs.record import Job
 from media.store import MediaStore
 from tests.discord_server import LocalDiscord
 from tests.stack import Process, Stack
-from tests.tiny_models import write_all
+from tests.tiny_models import write_usual
 
 T = TypeVar("T")
 RESTART_SECONDS = 1.0
@@ -164,7 +164,7 @@ def _worker(stack: Stack, folder: Path, number: int) -> Process:
 @contextlib.asynccontextmanager
 async def town(folder: Path, lease_seconds: int) -> AsyncIterator[Town]:
     """A town from nothing, ended with the block."""
-    write_all(folder / "models")
+    write_usual(folder / "models")
     async with LocalDiscord(message_content=True) as server, embedded_redis(folder / "redis") as url:
         redis = await connect(url)
         here = Town(server, folder, url, JobQueue(redis), lease_seconds)

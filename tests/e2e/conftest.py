@@ -15,7 +15,7 @@ from tests.discord_server import LocalDiscord
 from tests.discord_server.interactions import Asked
 from tests.discord_server.model import Attachment, Channel, Message, User
 from tests.stack import Stack, running
-from tests.tiny_models import write_all
+from tests.tiny_models import write_usual
 
 _numbers = count(1)
 
@@ -24,7 +24,7 @@ _numbers = count(1)
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The stack, with tiny checkpoints of every system, and a local Discord with the content intent switched on."""
     folder = tmp_path_factory.mktemp("stack")
-    write_all(folder / "models")
+    write_usual(folder / "models")
     never_asked = {"ZOETROPE_LIMITS__CONFIRM_GPU_SECONDS": "0"}  # a tiny render is told to take minutes
     async with LocalDiscord(message_content=True) as server, running(server, folder, settings=never_asked) as stack:
         yield stack

@@ -23,7 +23,7 @@ from tests.ports import free_port
 from tests.promises.test_kills import picture
 from tests.scrape import Health, Scrape, fetch, health, scrape
 from tests.stack import Process, Stack, running
-from tests.tiny_models import write_all
+from tests.tiny_models import write_usual
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,7 +36,7 @@ GPU_ALONE = {"zoetrope_device_memory_bytes", "zoetrope_device_memory_free_bytes"
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A stack with pages, and a log for machines."""
     folder = tmp_path_factory.mktemp("stack")
-    write_all(folder / "models")
+    write_usual(folder / "models")
     settings = {
         BOT: str(free_port()),
         WORKER: str(free_port()),

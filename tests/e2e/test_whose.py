@@ -14,7 +14,7 @@ from tests.discord_server.model import Attachment, Message
 from tests.e2e.conftest import Room
 from tests.sealed import certified
 from tests.stack import Stack, running
-from tests.tiny_models import write_all
+from tests.tiny_models import write_usual
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """As everywhere, with a certificate."""
     folder = tmp_path_factory.mktemp("stack")
-    write_all(folder / "models")
+    write_usual(folder / "models")
     settings = {"ZOETROPE_LIMITS__CONFIRM_GPU_SECONDS": "0", **certified(folder / "provenance")}
     async with LocalDiscord(message_content=True) as server, running(server, folder, settings=settings) as stack:
         yield stack

@@ -23,7 +23,7 @@ from tests.hosts.bucket import KEYS, URL, endpoint, make_bucket, s3_server
 from tests.hosts.lines import Host, Net, redis_command
 from tests.hosts.servers import login, refused, write_users
 from tests.stack import ROOT, Process, Stack
-from tests.tiny_models import write_all
+from tests.tiny_models import write_usual
 
 
 class Worker(Process):
@@ -82,7 +82,7 @@ class Town:
 @contextlib.asynccontextmanager
 async def town(net: Net, folder: Path, server: LocalDiscord, lease_seconds: int) -> AsyncIterator[Town]:
     """From nothing, ended with the block."""
-    write_all(folder / "models")
+    write_usual(folder / "models")
     settings = {
         **KEYS,
         "AWS_ENDPOINT_URL": endpoint(net.store_sockets[0]),

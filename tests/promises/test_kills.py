@@ -13,7 +13,7 @@ from jobs.aside import Aside
 from tests.discord_server import LocalDiscord
 from tests.discord_server.model import Attachment
 from tests.stack import Stack, running
-from tests.tiny_models import write_all
+from tests.tiny_models import write_usual
 
 pytestmark = pytest.mark.timeout(150)
 SLOW = {"num_inference_steps": 60, "num_frames": 8}
@@ -28,7 +28,7 @@ async def server() -> AsyncIterator[LocalDiscord]:
 
 @pytest.fixture
 async def stack(server: LocalDiscord, tmp_path: Path) -> AsyncIterator[Stack]:
-    write_all(tmp_path / "models")
+    write_usual(tmp_path / "models")
     async with running(server, tmp_path) as stack:
         yield stack
 

@@ -86,7 +86,7 @@ def lcm_lora(seed: int) -> Tensors:
     return found
 
 
-def _attentions(tensors: Mapping[str, Tensor]):  # noqa: ANN202
+def _attentions(tensors: Mapping[str, Tensor]):
     """Path of the block, name of the attention, its matrix, its weight."""
     for name, weight in tensors.items():
         path, found, rest = name.partition(".attn")

@@ -26,6 +26,7 @@ Tensors = dict[str, Tensor]
 
 TOKENIZER = "clip-tokenizer"
 SD15_FILE = "stable-diffusion-v1-5/v1-5-pruned-emaonly.safetensors"
+SDXL_FILE = "sdxl-base/sd_xl_base_1.0.safetensors"
 
 SENTENCE = """
 a an and are at best blue boat by cat city cloud dark dog fire forest from girl gold green high house in is light man
@@ -361,8 +362,9 @@ def write_tokenizer(folder: Path) -> Path:
 
 
 def write_stable_diffusion(models: Path) -> None:
-    """`stable-diffusion-v1-5` as one file, and the words that such a file lacks in `clip-tokenizer`."""
+    """`stable-diffusion-v1-5` and `sdxl-base` as one file each, and the words that they lack in `clip-tokenizer`."""
     write_single(models / SD15_FILE, random_model("sd15"))
+    write_single(models / SDXL_FILE, random_model("sdxl"))
     write_tokenizer(models / TOKENIZER)
 
 

@@ -112,7 +112,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
             sources,
             lambda: self._steering(request, pair, conditions, thrift),
             look=look,
-            look_name=next((name for name in request.wanted if name.startswith("ip-adapter")), ""),
+            look_name=request.look_adapter if request.look else "",
             look_scale=request.look_scale,
             beginning=beginning,
             adapter=request.adapter or 0.0,

@@ -92,7 +92,7 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
             sources,
             lambda: self._steering(request, pins, thrift),
             look=look,
-            look_name=next((name for name in request.wanted if name.startswith("ip-adapter")), ""),
+            look_name=request.look_adapter if request.look else "",
             look_scale=request.look_scale,
             pia=pins.pia,
             adapter=adapter,

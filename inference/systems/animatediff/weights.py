@@ -23,8 +23,6 @@ VOCABULARY = "e089ad92ba36837a0d31433e555c8f45fe601ab5c221d4f607ded32d9f7a4349"
 MERGES = "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a"
 SPECIAL_TOKENS = "c4864a9376a8401918425bed71fc14fc0e81f9b59ec45c1cf96cccb2df508eac"
 
-Facts = Mapping[str, int | float | str]
-
 
 def _file(name: str, sha256: str | None = None) -> Layout:
     return Layout({name: sha256})
@@ -76,7 +74,6 @@ STABLE_DIFFUSION = Weights(
     licence_url=RAIL_URL,
     megabytes=4265,
     purpose="the image model that AnimateDiff moves; other Stable Diffusion 1.5 models may stand in for it",
-    facts={"family": "sd15", "width": 512},
 )
 
 STABLE_DIFFUSION_XL = Weights(
@@ -123,7 +120,6 @@ STABLE_DIFFUSION_XL = Weights(
     licence_url=RAIL_XL_URL,
     megabytes=6938,
     purpose="the larger image model, for AnimateDiff's SDXL motion and Hotshot-XL",
-    facts={"family": "sdxl", "width": 1024},
 )
 
 CLIP_TOKENIZER = Weights(
@@ -141,35 +137,12 @@ CLIP_TOKENIZER = Weights(
 # -- motion modules --
 
 
-def _facts(version: str, steps: int, guidance_scale: float, **others: int | float | str) -> Facts:
-    """How the authors sample; by default as guoyww's `inference-v*.yaml` and prompt files have it.
-
-    `num_frames` is what was trained on and works best, `positions` the length of the tables.
-    """
-    original: dict[str, int | float | str] = {
-        "version": version,
-        "family": "sd15",
-        "num_frames": 16,
-        "positions": 24 if version == "v1" else 32,
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "sampler": "ddim",
-        "beta_schedule": "linear",
-        "beta_end": 0.012,
-        "timestep_spacing": "leading",
-        "width": 512,
-        "fps": 8,
-    }
-    return {**original, **others}
-
-
 def _guoyww(
     name: str,
     file: str,
     sha256: str | None,
     megabytes: int,
     purpose: str,
-    facts: Facts | None = None,
     others: tuple[Layout, ...] = (),
 ) -> Weights:
     """A file of the authors' own repository."""
@@ -182,7 +155,6 @@ def _guoyww(
         licence_url=ANIMATEDIFF_URL,
         megabytes=megabytes,
         purpose=purpose,
-        facts=facts or {},
     )
 
 
@@ -192,7 +164,6 @@ ANIMATEDIFF_V3 = _guoyww(
     "2412711886f61091846f53204aabc38aa6e09356d62a9808abe4daa802168343",
     1673,
     "motion for Stable Diffusion 1.5: the newest, and the one that pictures can be pinned in",
-    _facts("v3", 25, 8.5),
     _folder(),  # guoyww/animatediff-motion-adapter-v1-5-3
 )
 ANIMATEDIFF_V15_V2 = _guoyww(
@@ -201,7 +172,6 @@ ANIMATEDIFF_V15_V2 = _guoyww(
     "69ed0f5fef82b110aca51bcab73b21104242bc65d6ab4b8b2a2a94d31cad1bf0",
     1818,
     "motion for Stable Diffusion 1.5: larger motion, and the one that camera moves fit",
-    _facts("v2", 25, 7.5),
 )
 ANIMATEDIFF_V15 = _guoyww(
     "animatediff-v15",
@@ -209,7 +179,6 @@ ANIMATEDIFF_V15 = _guoyww(
     "cf16ea656cb16124990c8e2c70a29c793f9841f3a2223073fac8bd89ebd9b69a",
     1672,
     "motion for Stable Diffusion 1.5: the first release, little motion",
-    _facts("v1", 25, 7.5),
 )
 ANIMATEDIFF_V14 = _guoyww(
     "animatediff-v14",
@@ -217,7 +186,6 @@ ANIMATEDIFF_V14 = _guoyww(
     "aa7fd8a200a89031edd84487e2a757c5315460eca528fa70d4b3885c399bffd5",
     1672,
     "motion for Stable Diffusion 1.4 and 1.5: the first release, more motion, less steady",
-    _facts("v1", 25, 7.5),
 )
 ANIMATEDIFF_SDXL = _guoyww(
     "animatediff-sdxl",
@@ -225,10 +193,6 @@ ANIMATEDIFF_SDXL = _guoyww(
     "fa4950a062e892fca50d4c441fcd6130d1ad68a621a0404d155be17580072978",
     950,
     "motion for SDXL at 1024 × 1024: a beta, slow",
-    # guoyww/AnimateDiff, branch sdxl.
-    _facts(
-        "sdxl", 100, 10.0, family="sdxl", sampler="euler", beta_schedule="scaled_linear", beta_end=0.020, width=1024
-    ),
 )
 
 
@@ -244,7 +208,6 @@ def _lightning(steps: int, purpose: str, diffusers: str | None, comfyui: str | N
         licence_url="https://huggingface.co/ByteDance/AnimateDiff-Lightning/blob/main/LICENSE.md",
         megabytes=908,
         purpose=purpose,
-        facts=_facts("v2", steps, 1.0, sampler="euler", timestep_spacing="trailing"),
     )
 
 
@@ -291,8 +254,6 @@ ANIMATELCM = Weights(
     licence_url="https://github.com/G-U-N/AnimateLCM/blob/7e072d57656311f34c01ead677ca0f8f2ab7b36e/LICENSE.txt",
     megabytes=1948,
     purpose="motion in four to eight steps, for any Stable Diffusion 1.5 model",
-    # Wang et al. 2024 (arXiv 2402.00769): 4 to 8 steps, guidance 1 to 2. The file has no tables, diffusers' has 32.
-    facts=_facts("v2", 6, 1.5, sampler="lcm", lora_scale=0.8),
 )
 
 HOTSHOT_XL = Weights(
@@ -310,11 +271,6 @@ HOTSHOT_XL = Weights(
     licence_url="https://huggingface.co/hotshotco/Hotshot-XL/blob/main/LICENSE.md",
     megabytes=475,
     purpose="motion for SDXL models tuned to about 512 × 512: one second at 8 frames",
-    # hotshotco/Hotshot-XL, inference.py; guidance is its pipeline's default, the noise schedule SDXL's own.
-    facts=_facts(
-        "sdxl", 30, 5.0,
-        family="sdxl", num_frames=8, positions=24, sampler="euler a", beta_schedule="scaled_linear",
-    ),
 )  # fmt: skip
 
 PIA = Weights(
@@ -329,8 +285,6 @@ PIA = Weights(
     licence_url="https://github.com/open-mmlab/PIA/blob/main/LICENSE",
     megabytes=1673,
     purpose="motion that starts from a picture, by the words beside it",
-    # open-mmlab/PIA, example/config/base.yaml; guidance as in v2. No version of AnimateDiff's: nine channels go in.
-    facts=_facts("pia", 25, 7.5),
 )
 
 
@@ -342,14 +296,12 @@ V3_ADAPTER = _guoyww(
     "fd2d8e26480f6ab013c1e6af86fdf1dedbb1ed5baf850ccd5f365f39d6c3472c",
     102,
     "the look of the videos that v3 was trained on; pinned pictures need it",
-    {"version": "v3"},
 )
 
 
 def _camera(move: str, file: str, sha256: str | None) -> Weights:
     return _guoyww(
         f"motion-lora-{move.replace(' ', '-')}", file, sha256, 77, f"a camera move for version 2: {move}",
-        {"version": "v2"},
     )  # fmt: skip
 
 
@@ -386,7 +338,6 @@ SPARSECTRL_RGB = _guoyww(
     "c93f27a3cd15edf99bbddf4522509f2e831f515cc7db9c820d955037ddafbe45",
     1988,
     "pins pictures to frames, with version 3",
-    {"version": "v3"},
     _folder(),  # guoyww/animatediff-sparsectrl-rgb
 )
 SPARSECTRL_SCRIBBLE = _guoyww(
@@ -395,7 +346,6 @@ SPARSECTRL_SCRIBBLE = _guoyww(
     "148399d3267e104bee1b1171100af0ad7e125c4f99aacada21342d778eaf3896",
     1992,
     "pins sketches to frames, with version 3",
-    {"version": "v3"},
     _folder(),  # guoyww/animatediff-sparsectrl-scribble
 )
 
@@ -403,7 +353,7 @@ SPARSECTRL_SCRIBBLE = _guoyww(
 # -- pictures instead of words --
 
 
-def _ip_adapter(name: str, files: Mapping[str, str | None], megabytes: int, purpose: str, facts: Facts) -> Weights:
+def _ip_adapter(name: str, files: Mapping[str, str | None], megabytes: int, purpose: str) -> Weights:
     """Ye et al. 2023 (arXiv 2308.06721). The hub keeps the files in folders; who moved them out is understood too."""
     bare = {file.rsplit("/", 1)[-1]: sha256 for file, sha256 in files.items()}
     return Weights(
@@ -415,7 +365,6 @@ def _ip_adapter(name: str, files: Mapping[str, str | None], megabytes: int, purp
         licence_url=IP_ADAPTER_URL,
         megabytes=megabytes,
         purpose=purpose,
-        facts=facts,
     )
 
 
@@ -424,14 +373,22 @@ IP_ADAPTER = _ip_adapter(
     {"models/ip-adapter_sd15.safetensors": "289b45f16d043d0bf542e45831f971dcdaabe18b656f11e86d9dfba7e9ee3369"},
     45,
     "takes subject and style from a picture, loosely",
-    {"family": "sd15"},
 )
 IP_ADAPTER_PLUS = _ip_adapter(
     "ip-adapter-plus-sd15",
     {"models/ip-adapter-plus_sd15.safetensors": "a1c250be40455cc61a43da1201ec3f1edaea71214865fb47f57927e06cbe4996"},
     98,
     "takes subject and style from a picture, closely",
-    {"family": "sd15"},
+)
+IP_ADAPTER_XL = _ip_adapter(
+    "ip-adapter-sdxl",
+    {
+        "sdxl_models/ip-adapter_sdxl_vit-h.safetensors": (
+            "ebf05d918348aec7abb02a5e9ecef77e0aaea6914a5c4ea13f50d45eb1681831"
+        )
+    },
+    698,
+    "takes subject and style from a picture, for SDXL",
 )
 CLIP_VIT_H = _ip_adapter(
     "clip-vit-h",
@@ -440,8 +397,7 @@ CLIP_VIT_H = _ip_adapter(
         "models/image_encoder/model.safetensors": "6ca9667da1ca9e0b0f75e46bb030f7e011f44f86cbfb8d5a36590fcd7507b030",
     },
     2528,
-    "sees the picture for both IP-Adapters",
-    {},
+    "sees the picture for the IP-Adapters",
 )
 
 
@@ -461,7 +417,6 @@ def _control(kind: str, repo: str, revision: str, layouts: tuple[Layout, ...], p
         licence_url=RAIL_URL,
         megabytes=723,
         purpose=purpose,
-        facts={"family": "sd15"},
     )
 
 
@@ -625,7 +580,7 @@ MOTION_MODULES: tuple[Weights, ...] = (
 )
 """In the order of preference where nobody chose."""
 SPARSECTRLS: tuple[Weights, ...] = (SPARSECTRL_RGB, SPARSECTRL_SCRIBBLE)
-IP_ADAPTERS: tuple[Weights, ...] = (IP_ADAPTER_PLUS, IP_ADAPTER)
+IP_ADAPTERS: tuple[Weights, ...] = (IP_ADAPTER_PLUS, IP_ADAPTER, IP_ADAPTER_XL)
 CONTROLS: tuple[Weights, ...] = (CONTROL_DEPTH, CONTROL_OPENPOSE, CONTROL_LINEART, CONTROL_SOFTEDGE, CONTROL_TILE)
 DETECTORS: tuple[Weights, ...] = (VITPOSE, RTDETR, HED, LINEART)
 
