@@ -20,7 +20,7 @@ from jobs.policy import (
 from jobs.recipe import Output, Recipe
 from jobs.record import Channel, Person, Submission
 from jobs.requests import REQUESTS, Brief, Generation, Request
-from jobs.requests.base import Shape
+from jobs.requests.base import Shape, called
 from jobs.rulebook import Rulebook
 from jobs.settings import LimitSettings
 from jobs.terms import Terms
@@ -37,6 +37,12 @@ class PartsMissing(Refusal):
     """The system is there, but something that was chosen needs more checkpoints."""
 
     code = "parts_missing"
+
+
+class PartsApart(Refusal):
+    """Everything that it needs is somewhere, but on no machine together."""
+
+    code = "parts_apart"
 
 
 class SystemNotInstalled(Refusal):
@@ -272,15 +278,17 @@ class Gate:
             raise NoSystem()
         if request.kind not in kinds_of(installed):
             there = [kind.name() for kind in REQUESTS if kind.name() in installed]
-            raise SystemNotInstalled(wanted=_checkpoint(request), installed=_listed(there))
+            raise SystemNotInstalled(wanted=called(request.kind), installed=_listed(there))
         if missing := request.wanted - set(installed.get(request.name(), ())):
             raise PartsMissing(missing=" ".join(sorted(missing)))
+        if not any(_able(advert, request) for advert in await self.workers.known()):
+            raise PartsApart(wanted=", ".join(sorted({called(request.kind), *request.wanted})))
         if any(_able(advert, request) and not advert.leaving for advert in await self.workers.online()):
             return ()
         if not self.wait_minutes:
-            raise NoWorkerOnline(kind=_checkpoint(request))
+            raise NoWorkerOnline(kind=called(request.kind))
         return (
-            Note("no_worker_online", {"kind": _checkpoint(request), "time": lasting(self.wait_minutes * MINUTE_MS)}),
+            Note("no_worker_online", {"kind": called(request.kind), "time": lasting(self.wait_minutes * MINUTE_MS)}),
         )
 
 
@@ -316,11 +324,6 @@ def where(scope: str) -> str:
     """A scope in words, to stand at the end of a sentence."""
     kind, _, id_ = scope.partition(":")
     return {"all": "on all servers", "guild": "on this server"}.get(kind, f"in <#{id_}>")
-
-
-def _checkpoint(request: Request) -> str:
-    """What a person calls it: the checkpoint they chose, or the system."""
-    return request.kind.rpartition("/")[2]
 
 
 def _listed(names: Sequence[str]) -> str:

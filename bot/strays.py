@@ -11,6 +11,7 @@ from jobs.line import Waiting
 from jobs.policy import holding_scopes
 from jobs.queue import JobQueue
 from jobs.record import Failed
+from jobs.requests.base import called
 from jobs.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Strays:
         return [job for job in waiting if job.kind not in served and not _held(job, paused)]
 
     async def _give_up(self, job: Waiting) -> bool:
-        facts = {"kind": job.kind.rpartition("/")[2], "time": lasting(self.wait_seconds * 1000)}
+        facts = {"kind": called(job.kind), "time": lasting(self.wait_seconds * 1000)}
         given_up = await self.queue.abandon(job.id, Failed(reason=Note("nobody_came", facts)))
         if given_up:
             log.warning("no machine came for %s (%s); given up", job.id, job.kind)

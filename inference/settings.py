@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from inference.systems import ROOMS
 from inference.systems.animatediff.weights import BY_NAME as CHECKPOINTS
+from jobs.requests.diffusion import OTHERS, PREFIXES
 from jobs.requests.svd import SvdModel
 from jobs.settings import Table
 
@@ -69,9 +70,9 @@ class AnimateDiffOptions(Options):
     @field_validator("styles")
     @classmethod
     def _names_are_free(cls, styles: dict[str, str]) -> dict[str, str]:
-        taken = sorted(styles.keys() & CHECKPOINTS)
+        taken = sorted(name for name in styles if name in CHECKPOINTS or name in OTHERS or name.startswith(PREFIXES))
         if taken:
-            raise ValueError(f"{taken[0]} is the name of a published checkpoint; call it otherwise")
+            raise ValueError(f"{taken[0]} is, or begins like, a published checkpoint; call it otherwise")
         outside = [where for where in styles.values() if Path(where).is_absolute() or ".." in Path(where).parts]
         if outside:
             raise ValueError(f"{outside[0]} must lie below models.dir")

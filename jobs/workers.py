@@ -9,7 +9,7 @@ from arq.connections import ArqRedis
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.errors import Refusal
-from jobs.requests import GENERATIONS, Brief, Generation
+from jobs.requests import BY_SYSTEM, GENERATIONS, Brief, Generation
 
 ADVERT_SECONDS = 20
 """A worker that has not spoken for so long is not online."""
@@ -99,9 +99,12 @@ class Workers:
 
 
 def kinds_of(systems: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """What can be asked of these systems: each by its name, or one of its checkpoints as `system/checkpoint`."""
-    checkpoints = {f"{system}/{checkpoint}" for system, names in systems.items() for checkpoint in names}
-    return frozenset(systems) | checkpoints
+    """What can be asked of these systems: each by its name, or with checkpoints as `system/checkpoint`.
+
+    A system that only a newer worker knows cannot be asked for here.
+    """
+    known = (BY_SYSTEM[system].kinds(names) for system, names in systems.items() if system in BY_SYSTEM)
+    return frozenset[str]().union(*known)
 
 
 def _read(documents: Iterable[bytes | None]) -> list[Advert]:

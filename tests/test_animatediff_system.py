@@ -89,7 +89,7 @@ PICTURES = {"image": picture(20), "last": picture(220), "look": picture(120), "p
 
 def request(**fields: Any) -> AnimateDiffRequest:
     """Quick: two steps without guidance, four frames."""
-    size: dict[str, Any] = {"num_frames": 4, "width": 256, "height": 256}
+    size: dict[str, Any] = {"num_frames": 4, "width": 128, "height": 128}
     usual: dict[str, Any] = {"prompt": "a red cat", "seed": 5, "module": "lightning-2", **size}
     return AnimateDiffRequest(**{**usual, **fields})
 
@@ -226,7 +226,7 @@ def test_without_guidance_the_negative_prompt_has_no_say_and_that_is_said(room: 
 def test_a_prompt_schedule_changes_only_the_frames_it_is_about(room: AnimateDiff) -> None:
     """With the motion modules switched off a frame knows only its own words."""
     still = request(schedule="0: a red cat | 1: a red cat | 3: a blue dog", prompt="", num_frames=4)
-    words = room.engine.words(still, room.engine.pair(still), 4, (256, 256), Thrift())
+    words = room.engine.words(still, room.engine.pair(still), 4, (128, 128), Thrift())
 
     assert torch.equal(words.positive[0], words.positive[1])
     assert not torch.allclose(words.positive[1], words.positive[2])
@@ -356,7 +356,7 @@ def test_nothing_that_is_installed_can_do_it(models: Path) -> None:
 def test_what_lies_in_memory_is_said(room: AnimateDiff) -> None:
     render(room, request())
 
-    assert {"animatediff", "animatediff/toonyou"} <= set(room.holding())
+    assert {"animatediff", "animatediff/toonyou+lightning-2"} <= set(room.holding())
 
 
 # --- restyle ---
@@ -373,7 +373,7 @@ def footage(frames: int = 8) -> FrameSpool:
 
 def restyled(place: Place, **fields: Any) -> Frames:
     usual: dict[str, Any] = {
-        "prompt": "an oil painting", "seed": 5, "module": "lightning-2", "seconds": 0.5, "fps": 8, "size": 384,
+        "prompt": "an oil painting", "seed": 5, "module": "lightning-2", "seconds": 0.5, "fps": 8, "size": 256,
         "hold": "none",
     }  # fmt: skip
     asked = RestyleRequest(**{**usual, **fields})
@@ -417,7 +417,7 @@ def test_what_is_white_in_the_mask_stays_as_it_is(place: Place) -> None:
 
 
 def test_a_restyled_clip_keeps_its_sound(place: Place) -> None:
-    asked = RestyleRequest(prompt="oil", module="lightning-2", seconds=0.5, fps=8, size=384, hold="none")
+    asked = RestyleRequest(prompt="oil", module="lightning-2", seconds=0.5, fps=8, size=256, hold="none")
     with torch.inference_mode(), footage() as spool:
         spool.sound = np.arange(2 * 48_000, dtype=np.int16).reshape(-1, 2)
         clip = Restyle(place).render(asked, Sources({}, {"clip": spool}), untold)

@@ -59,7 +59,7 @@ class Room:
         return getattr(import_module(module), name)(place)
 
 
-ANIMATEDIFF_FIRST = ("stable-diffusion-v1-5", "clip-tokenizer", "animatediff-v3")
+ANIMATEDIFF_FIRST = ("stable-diffusion-v1-5", "animatediff-v3")
 ROOMS = {
     room.name: room
     for room in (

@@ -64,6 +64,12 @@ class PinsUnmatched(Refusal):
     code = "pins_unmatched"
 
 
+class PiaNeedsPicture(Refusal):
+    """PIA without a picture to begin with."""
+
+    code = "pia_needs_picture"
+
+
 class PiaPictures(Refusal):
     """PIA starts from one picture and knows no other."""
 
@@ -106,10 +112,10 @@ class AnimateDiffRequest(Diffusion, Generation):
         default="medium", description="how far PIA moves away from its picture"
     )
     width: Annotated[int | None, Advanced()] = Field(
-        default=None, ge=256, le=1536, multiple_of=8, description="pixels; a multiple of 8"
+        default=None, ge=128, le=1536, multiple_of=8, description="pixels; a multiple of 8"
     )
     height: Annotated[int | None, Advanced()] = Field(
-        default=None, ge=256, le=1536, multiple_of=8, description="pixels; a multiple of 8"
+        default=None, ge=128, le=1536, multiple_of=8, description="pixels; a multiple of 8"
     )
 
     @model_validator(mode="after")
@@ -122,6 +128,8 @@ class AnimateDiffRequest(Diffusion, Generation):
         if self.pia:
             if self.last or self.pictures:
                 raise PiaPictures()
+            if self.image is None:
+                raise PiaNeedsPicture()
         elif self.pinned and self.cameras:
             raise PinCamera()
         elif self.pinned and self.module not in (None, "v3"):

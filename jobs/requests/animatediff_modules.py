@@ -43,7 +43,7 @@ class Profile:
     lora: float = 0.0
     """Strength of the LoRA for the image model that comes with it."""
     distilled: bool = False
-    """Made for few steps without guidance: the negative prompt has no say."""
+    """Made for few steps and little guidance or none; at a scale of 1 the negative prompt has no say."""
     step_counts: tuple[int, ...] = ()
     """Of a module that was made for certain numbers of steps: these alone."""
 

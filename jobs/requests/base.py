@@ -2,7 +2,7 @@
 modal, validation, the stored recipe and the docs row are derived from it."""
 
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
@@ -249,9 +249,19 @@ class Request(BaseModel):
         chosen = getattr(self, "model", None)
         return f"{self.name()}/{chosen}" if chosen else self.name()
 
+    @classmethod
+    def kinds(cls, checkpoints: Iterable[str]) -> frozenset[str]:
+        """All values that `kind` may have where these checkpoints are installed."""
+        return frozenset({cls.name(), *(f"{cls.name()}/{checkpoint}" for checkpoint in checkpoints)})
+
     def again(self) -> Self:
         """The same request once more: with a new seed, where it has one."""
         return self
+
+
+def called(kind: str) -> str:
+    """What people call it: the checkpoints that were chosen, or the system."""
+    return kind.rpartition("/")[2].replace("+", " with ")
 
 
 def source_kinds(steps: Sequence[Request]) -> dict[str, SourceKind]:

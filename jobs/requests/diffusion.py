@@ -1,7 +1,7 @@
 """What every request to AnimateDiff's family has: words, an image model, a motion module, and how both are used."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Annotated, Literal, Self, get_args
 
@@ -231,13 +231,20 @@ class Diffusion(Seeded):
 
     @property
     def kind(self) -> str:
-        """By the image model, which only some machines may have."""
-        return f"{self.name()}/{self.model}" if self.model else self.name()
+        """By image model and motion module, which must be on one machine."""
+        return kind_of(self.name(), self.model, self.module)
+
+    @classmethod
+    def kinds(cls, checkpoints: Iterable[str]) -> frozenset[str]:
+        """Every image model with every motion module that goes with it."""
+        return kinds_with(cls.name(), checkpoints)
 
     @property
     def wanted(self) -> frozenset[str]:
         """The module, and a LoRA for each camera move."""
         moves = {CAMERAS[camera.move] for camera in self.cameras if camera.strength}
+        if self.adapter and self.module == "v3":
+            moves.add("animatediff-v3-adapter")
         return frozenset(moves) | ({self.profile.weights} if self.module else set[str]())
 
     def settled(self, installed: Collection[str]) -> Self:
@@ -277,6 +284,27 @@ class Diffusion(Seeded):
         """The schedule, line by line."""
         prompts = self.prompts(self.frames)
         return preview(prompts, self.frames, self.rate) if prompts else None
+
+
+def kind_of(system: str, model: str | None, module: str | None) -> str:
+    """`system/model+module`; while one is open, by the other."""
+    chosen = "+".join(filter(None, (model, module)))
+    return f"{system}/{chosen}" if chosen else system
+
+
+def kinds_with(system: str, checkpoints: Iterable[str]) -> frozenset[str]:
+    """All of them, where these checkpoints are installed."""
+    there = set(checkpoints)
+    modules: list[Module] = [module for module, profile in MODULES.items() if profile.weights in there]
+    models = image_models(checkpoints if isinstance(checkpoints, Collection) else list(there))
+    pairs = {
+        kind_of(system, model, module)
+        for model in models
+        for module in modules
+        if family_of(model) == MODULES[module].family
+    }
+    singles = {kind_of(system, name, None) for name in (*models, *modules)}
+    return frozenset({system, *singles, *pairs})
 
 
 CAMERA_MODULES: tuple[Module, ...] = tuple(module for module, profile in MODULES.items() if profile.camera)

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import PREVIOUS, Advanced, ClipRef, Rates, Seeded, Shape, Sources, Suggested, Work
-from jobs.requests.diffusion import ModelUnknown, ModuleMissing, image_models, suggest_models
+from jobs.requests.diffusion import ModelUnknown, ModuleMissing, image_models, kind_of, kinds_with, suggest_models
 
 SHORTEST, LONGEST = 1.0, 8.0
 """Seconds of a clip that shows one motion."""
@@ -79,8 +79,13 @@ class LearnMotionRequest(Seeded):
 
     @property
     def kind(self) -> str:
-        """By the image model."""
-        return f"{self.name()}/{self.model}" if self.model else self.name()
+        """By image model and motion module."""
+        return kind_of(self.name(), self.model, self.module)
+
+    @classmethod
+    def kinds(cls, checkpoints: Iterable[str]) -> frozenset[str]:
+        """Every image model with every motion module that goes with it."""
+        return kinds_with(cls.name(), checkpoints)
 
     @property
     def wanted(self) -> frozenset[str]:

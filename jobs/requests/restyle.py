@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from jobs.errors import Refusal
-from jobs.requests.animatediff_modules import Module
+from jobs.requests.animatediff_modules import MODULES, Module, family_of
 from jobs.requests.base import Advanced, ClipRef, MaybeImageRef, Rates, Shape, Sources, Suggested, Work
 from jobs.requests.diffusion import Diffusion
 from jobs.requests.holds import HOLDS, Hold, holds, suggest_holds
@@ -22,6 +22,12 @@ class RestyleNothing(Refusal):
     """Neither words nor a look: it would come back as it is."""
 
     code = "restyle_nothing"
+
+
+class RestyleModule(Refusal):
+    """PIA, which begins with a picture and knows no clip."""
+
+    code = "restyle_module"
 
 
 class RestyleFamily(Refusal):
@@ -45,7 +51,7 @@ class RestyleRequest(Diffusion):
     )
     seconds: float = Field(default=4.0, ge=0.5, le=20, description="how much of it, from its beginning")
     fps: int = Field(default=12, ge=4, le=24, description="frames a second that are redrawn; /smooth makes more")
-    size: Annotated[Literal[384, 512, 640, 768], Advanced()] = Field(
+    size: Annotated[Literal[256, 384, 512, 640, 768], Advanced()] = Field(
         default=512, description="side of a square of the clip's area, in pixels"
     )
     hold_until: Annotated[float, Advanced()] = Field(
@@ -56,7 +62,8 @@ class RestyleRequest(Diffusion):
     def _fits(self) -> Self:
         if not (self.prompt.strip() or self.schedule.strip() or self.look):
             raise RestyleNothing()
-        _ = self.holds
+        if self.module == "pia":
+            raise RestyleModule(module=self.module)
         if self.module and self.profile.family == "sdxl" and self.holds:
             raise RestyleFamily(module=self.module)
         return self
@@ -78,8 +85,9 @@ class RestyleRequest(Diffusion):
 
     @property
     def candidates(self) -> tuple[Module, ...]:
-        """With the ControlNets, which are for SD 1.5."""
-        return tuple(module for module in super().candidates if module not in ("sdxl", "hotshot-xl"))
+        """ControlNets are for SD 1.5 alone."""
+        fitting = super().candidates
+        return tuple(module for module in fitting if not self.holds or MODULES[module].family == "sd15")
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -97,7 +105,8 @@ class RestyleRequest(Diffusion):
         """
         request = self
         if self.hold.strip().lower() in ("auto", ""):
-            there = (name for name, weights in HOLDS.items() if set(weights) <= set(installed))
+            sd15 = family_of(self.model or "") == "sd15" and (self.module is None or self.profile.family == "sd15")
+            there = (name for name, weights in HOLDS.items() if sd15 and set(weights) <= set(installed))
             request = self.model_copy(update={"hold": next(there, "none")})
         return super(RestyleRequest, request).settled(installed)
 

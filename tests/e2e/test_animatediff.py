@@ -24,7 +24,7 @@ from tests.tiny_models.stable_diffusion import random_model, write_hub
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 QUICK = {"module": "lightning-2", "num_frames": 4, "seed": 7, "shape": "square"}
-SMALL = "width: 256\nheight: 256\n"
+SMALL = "width: 128\nheight: 128\n"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -80,7 +80,7 @@ async def test_words_become_a_clip_and_the_message_says_how(room: Room) -> None:
     message = await clip_of(room)
 
     facts = room.facts(message)
-    assert (facts.width, facts.height) == (256, 256)
+    assert (facts.width, facts.height) == (128, 128)
     made = await outcome(room, message)
     assert made.files[0].num_frames == 4
     assert set(made.checkpoints) == {"dreams", "animatediff-lightning-2"}, "the owner's own style comes first"
@@ -159,7 +159,7 @@ async def test_the_front_door_takes_a_picture_with_words(room: Room) -> None:
 
 async def test_a_clip_is_restyled(room: Room) -> None:
     await small(
-        room, "restyle", "size: 384", clip=moving(room), prompt="an oil painting", module="lightning-2",
+        room, "restyle", "size: 256", clip=moving(room), prompt="an oil painting", module="lightning-2",
         hold="depth, tile 0.5", seconds=0.5, fps=8,
     )  # fmt: skip
     message = await clip_of(room)

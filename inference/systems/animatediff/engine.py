@@ -270,6 +270,8 @@ def windowing_for(request: Diffusion, *, loops: bool, most: int | None = None) -
         most: frames of a window, where memory is short.
     """
     schedule: Schedule = "looped_uniform" if loops else SCHEDULES.get(request.context, "standard_static")
+    if most and schedule == "view_as_context":  # where the UNet holds the whole clip
+        schedule = "standard_static"
     batched = schedule == "batched"
     length = min(request.window, most or request.window)
     return Windowing(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -110,13 +111,26 @@ class Undecoded:
         try:
             with engine.place.residency.on_device(vae, working, alone=thrift.offload) as network:
                 tick("decoding", 0, total)
-                for done, frame in enumerate(decode(network, latents), start=1):
-                    tick("decoding", done, total)
-                    yield to_pixels(frame)
+                with tiled(network, thrift.decode_chunk_size is not None):
+                    for done, frame in enumerate(decode(network, latents), start=1):
+                        tick("decoding", done, total)
+                        yield to_pixels(frame)
         except Exception as error:
             if ran_out(error):
                 self._kept = key, latents.cpu()
             raise
+
+
+@contextmanager
+def tiled(vae: AutoencoderKL, wanted: bool) -> Generator[None]:
+    """Within this, a large frame is decoded in tiles that overlap: little memory, and faint seams."""
+    if wanted:
+        vae.enable_tiling()
+    try:
+        yield
+    finally:
+        if wanted:
+            vae.disable_tiling()
 
 
 def stacked(pictures: Iterable[Tensor]) -> Tensor:

@@ -27,8 +27,9 @@ from inference.systems.animatediff.pia import PiaCondition
 from inference.systems.animatediff.samplers import scheduler_for
 from inference.systems.base import PLENTY, Place, Sources, System, Thrift, Tick
 from jobs.errors import Note
+from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import Shape
-from jobs.requests.diffusion import Diffusion
+from jobs.requests.diffusion import Diffusion, kind_of
 
 R = TypeVar("R", bound=Diffusion)
 N = TypeVar("N", bound=nn.Module)
@@ -80,7 +81,12 @@ class DiffusionSystem(System[R]):
         self.undecoded = Undecoded()
 
     def thriftier(self, thrift: Thrift, stage: str) -> Thrift | None:
-        """The UNet layer by layer, one branch of guidance after the other; then windows half as long."""
+        """The UNet layer by layer, one branch of guidance after the other; then windows half as long.
+
+        A frame that is too large to decode at once is decoded in tiles.
+        """
+        if stage == "decoding" and thrift.decode_chunk_size is None:
+            return replace(thrift, offload=True, decode_chunk_size=1)
         if not thrift.offload:
             return replace(thrift, offload=True)
         if stage == "denoising" and thrift.num_frames is None:
@@ -88,13 +94,14 @@ class DiffusionSystem(System[R]):
         return None
 
     def holding(self) -> Iterable[str]:
-        """Image models of which everything lies in memory with some motion module, and the system itself then."""
+        """Image models of which everything lies in memory with a motion module, and the system itself then."""
         keys = {key[1:] for key in self.place.residency.keys if isinstance(key, tuple) and key[0] == "animatediff"}
-        models = {key[0] for key in keys if len(key) == 3 and key[2] == "unet"}
-        whole = [model for model in models if {(model, "vae"), (model, "text_encoder")} <= keys]
-        yield from (f"{self.name}/{model}" for model in whole)
-        if whole:
-            yield self.name
+        for key in keys:
+            if len(key) == 3 and key[2] == "unet" and {(key[0], "vae"), (key[0], "text_encoder")} <= keys:
+                module = next(name for name, profile in MODULES.items() if profile.weights == key[1])
+                yield kind_of(self.name, key[0], module)
+                yield kind_of(self.name, key[0], None)
+                yield self.name
 
     def denoised(self, request: R, job: Job, tick: Tick, thrift: Thrift) -> Tensor:
         """The clip's latents, `[1, C, T, H/8, W/8]`."""
@@ -166,6 +173,8 @@ class DiffusionSystem(System[R]):
             yield Note("animatediff_few_frames", {"frames": num_frames})
         if thrift.offload:
             yield Note("memory_offload")
+        if thrift.decode_chunk_size is not None:
+            yield Note("animatediff_tiles")
         if thrift.num_frames is not None:
             yield Note("animatediff_short_windows", {"frames": thrift.num_frames})
 

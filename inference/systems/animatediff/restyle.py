@@ -115,7 +115,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
             look_name=request.look_adapter if request.look else "",
             look_scale=request.look_scale,
             beginning=beginning,
-            adapter=request.adapter or 0.0,
+            adapter=request.adapter or 0.0 if pair.module == "v3" else 0.0,
             loops=request.context == "looped",
         )
 

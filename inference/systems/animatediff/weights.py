@@ -43,10 +43,6 @@ STABLE_DIFFUSION = Weights(
     repo="stable-diffusion-v1-5/stable-diffusion-v1-5",
     revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
     layouts=(
-        _file(
-            "v1-5-pruned-emaonly.safetensors",
-            "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",
-        ),
         Layout(
             {
                 "model_index.json": "e2f6f22e274374010aec30c79eb2d6e53fff4a36ac0225523a92cb2d41a83347",
@@ -65,6 +61,10 @@ STABLE_DIFFUSION = Weights(
                 "vae/" + FP16: "4fbcf0ebe55a0984f5a5e00d8c4521d52359af7229bb4d81890039d2aa16dd7c",
             }
         ),
+        _file(
+            "v1-5-pruned-emaonly.safetensors",
+            "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",
+        ),
         _file(  # Comfy-Org/stable-diffusion-v1-5-archive
             "v1-5-pruned-emaonly-fp16.safetensors",
             "e9476a13728cd75d8279f6ec8bad753a66a1957ca375a1464dc63b37db6e3916",
@@ -72,7 +72,7 @@ STABLE_DIFFUSION = Weights(
     ),
     licence=RAIL,
     licence_url=RAIL_URL,
-    megabytes=4265,
+    megabytes=2134,
     purpose="the image model that AnimateDiff moves; other Stable Diffusion 1.5 models may stand in for it",
 )
 
@@ -578,7 +578,6 @@ MOTION_MODULES: tuple[Weights, ...] = (
     ANIMATEDIFF_SDXL,
     HOTSHOT_XL,
 )
-"""In the order of preference where nobody chose."""
 SPARSECTRLS: tuple[Weights, ...] = (SPARSECTRL_RGB, SPARSECTRL_SCRIBBLE)
 IP_ADAPTERS: tuple[Weights, ...] = (IP_ADAPTER_PLUS, IP_ADAPTER, IP_ADAPTER_XL)
 CONTROLS: tuple[Weights, ...] = (CONTROL_DEPTH, CONTROL_OPENPOSE, CONTROL_LINEART, CONTROL_SOFTEDGE, CONTROL_TILE)
