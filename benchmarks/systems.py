@@ -17,19 +17,20 @@ import importlib
 import logging
 import multiprocessing
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import diffusers
-import psutil
 import torch
 import transformers
 
@@ -62,12 +63,15 @@ class Reading:
 class Memory:
     """What a process takes: on a CPU its resident set, on CUDA what torch has handed out."""
 
-    def __init__(self, device: torch.device, *, exact: bool) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == "cuda"
-        if exact:  # slower: every large tensor is fetched from the system and given back
-            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MEGABYTE)
         self.before = 0
         self.before = self.held()
+
+    def be_exact(self) -> None:
+        """From here on what is freed goes back at once; slower, and without it a heap's gaps are counted too."""
+        if not self.cuda:
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MEGABYTE)
 
     def held(self) -> int:
         """Now, once everything that can be given back was given back."""
@@ -98,14 +102,17 @@ def _status(name: str) -> int:
 # -- in the process that is measured --
 
 
-def measured(wire: Connection, setting: Setting, feature: str, ours: bool, exact: bool) -> None:
+def measured(wire: Connection, setting: Setting, feature: str, ours: bool) -> None:
     """Gets a number of frames, renders, answers with a `Reading`; the first one counts the loading too."""
     _quiet()
     runs = importlib.import_module("benchmarks.systems_runs")
     side: Side = runs.LONG[feature] if feature in runs.LONG else _side(runs.FEATURES[feature], ours)
-    memory = Memory(setting.device, exact=exact)
+    memory = Memory(setting.device)
     run = None
-    while num_frames := wire.recv():
+    while (wanted := _asked(wire)) is not None:
+        num_frames, exact = wanted
+        if exact:
+            memory.be_exact()
         memory.watch()
         begun = time.perf_counter()
         with torch.inference_mode() if ours else torch.no_grad():
@@ -119,6 +126,14 @@ def measured(wire: Connection, setting: Setting, feature: str, ours: bool, exact
         peak = memory.peak()
         del frames
         wire.send(Reading(first, total, peak, memory.held()))
+
+
+def _asked(wire: Connection) -> tuple[int, bool] | None:
+    """How many frames, and whether for their memory; None where nobody asks any more."""
+    try:
+        return wire.recv()
+    except EOFError:
+        return None
 
 
 def _side(feature: Any, ours: bool) -> Side:
@@ -137,17 +152,25 @@ def _quiet() -> None:
 # -- in the process that asks --
 
 
+class Ask(Protocol):
+    """Has a clip made in the other process."""
+
+    def __call__(self, num_frames: int, *, exact: bool = False) -> Reading:
+        """Of so many frames; `exact` for memory, not for seconds."""
+        ...
+
+
 @contextmanager
-def asked(setting: Setting, feature: str, *, ours: bool, exact: bool = False) -> Generator[Callable[[int], Reading]]:
+def asked(setting: Setting, feature: str, *, ours: bool) -> Generator[Ask]:
     """A process that has imported everything and loaded nothing."""
     context = multiprocessing.get_context("forkserver")
     wire, end = context.Pipe()
-    process = context.Process(target=measured, args=(end, setting, feature, ours, exact), daemon=True)
+    process = context.Process(target=measured, args=(end, setting, feature, ours), daemon=True)
     process.start()
     end.close()
 
-    def ask(num_frames: int) -> Reading:
-        wire.send(num_frames)
+    def ask(num_frames: int, *, exact: bool = False) -> Reading:
+        wire.send((num_frames, exact))
         try:
             return wire.recv()
         except EOFError:
@@ -155,39 +178,51 @@ def asked(setting: Setting, feature: str, *, ours: bool, exact: bool = False) ->
 
     try:
         yield ask
-        wire.send(0)
     finally:
         wire.close()
         process.join()
 
 
 @dataclass(frozen=True)
+class Readings:
+    """Of one side."""
+
+    cold: Reading
+    warm: Sequence[Reading]
+    exact: Reading
+    """Whose memory counts."""
+
+
+@dataclass(frozen=True)
 class Compared:
-    """A feature's readings: the first is cold, the others are warm."""
+    """Both sides."""
 
-    ours: list[Reading]
-    theirs: list[Reading]
-
-    @property
-    def seconds(self) -> tuple[float, float]:
-        """Warm."""
-        return _median(self.ours[1:], "total"), _median(self.theirs[1:], "total")
+    ours: Readings
+    theirs: Readings
 
 
-def _median(readings: Collection[Reading], what: str) -> float:
+def _median(readings: Sequence[Reading], what: str) -> float:
     return statistics.median(float(getattr(reading, what)) for reading in readings)
 
 
 def compare(setting: Setting, feature: str, num_frames: int, rounds: int) -> Compared:
     """Ours and diffusers', in turns on a CPU, one after the other where both would have to share a card's memory."""
     if setting.device.type != "cpu":
-        with asked(setting, feature, ours=True) as ask:
-            ours = [ask(num_frames) for _ in range(rounds + 1)]
-        with asked(setting, feature, ours=False) as ask:
-            return Compared(ours, [ask(num_frames) for _ in range(rounds + 1)])
+        sides: list[Readings] = []
+        for ours in (True, False):
+            with asked(setting, feature, ours=ours) as ask:
+                sides.append(_read([ask], num_frames, rounds)[0])
+        return Compared(*sides)
     with asked(setting, feature, ours=True) as we, asked(setting, feature, ours=False) as they:
-        both = [(we(num_frames), they(num_frames)) for _ in range(rounds + 1)]
-    return Compared([mine for mine, _ in both], [other for _, other in both])
+        return Compared(*_read([we, they], num_frames, rounds))
+
+
+def _read(sides: Sequence[Ask], num_frames: int, rounds: int) -> list[Readings]:
+    """Of each of them, in turns."""
+    cold = [ask(num_frames) for ask in sides]
+    turns = [[ask(num_frames) for ask in sides] for _ in range(rounds)]
+    exact = [ask(num_frames, exact=True) for ask in sides]
+    return [Readings(*of_one) for of_one in zip(cold, zip(*turns, strict=True), exact, strict=True)]
 
 
 def features(setting: Setting, names: Collection[str], rounds: int) -> Mapping[str, Compared]:
@@ -196,8 +231,8 @@ def features(setting: Setting, names: Collection[str], rounds: int) -> Mapping[s
 
     found: dict[str, Compared] = {}
     for name in names:
-        feature = FEATURES[name]
-        _write(setting, feature.needs)
+        print(name, file=sys.stderr)
+        _write(setting, FEATURES[name].needs)
         found[name] = compare(setting, name, setting.sizes.num_frames, rounds)
     return found
 
@@ -214,7 +249,7 @@ def print_speed(found: Mapping[str, Compared]) -> None:
     print("| feature | diffusers' call | ours s | diffusers s | ratio |")
     print("| --- | --- | ---: | ---: | ---: |")
     for name, compared in found.items():
-        ours, theirs = compared.seconds
+        ours, theirs = (_median(side.warm, "total") for side in (compared.ours, compared.theirs))
         print(f"| {name} | {FEATURES[name].beside} | {ours:.2f} | {theirs:.2f} | {ours / theirs:.2f} |")
 
 
@@ -224,9 +259,9 @@ def print_start(found: Mapping[str, Compared]) -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, compared in found.items():
         sides = compared.ours, compared.theirs
-        cold = " | ".join(f"{side[0].first:.2f}" for side in sides)
-        warm = " | ".join(f"{_median(side[1:], 'first'):.2f}" for side in sides)
-        peaks = [max(reading.peak for reading in side) for side in sides]
+        cold = " | ".join(f"{side.cold.first:.2f}" for side in sides)
+        warm = " | ".join(f"{_median(side.warm, 'first'):.2f}" for side in sides)
+        peaks = [side.exact.peak for side in sides]
         peak = " | ".join(f"{peak / MEGABYTE:.0f}" for peak in peaks)
         print(f"| {name} | {cold} | {warm} | {peak} | {peaks[0] / peaks[1]:.2f} |")
 
@@ -241,9 +276,9 @@ def print_long(setting: Setting) -> None:
     print(f"| | {heads} |")
     print(f"| --- |{' ---: | ---: |' * len(lengths)}")
     for name in LONG:
-        with asked(setting, name, ours=name.startswith("ours"), exact=True) as ask:
-            networks = ask(lengths[0]).held
-            readings = [ask(length) for length in lengths]
+        with asked(setting, name, ours=name.startswith("ours")) as ask:
+            networks = ask(lengths[0], exact=True).held
+            readings = [ask(length, exact=True) for length in lengths]
         cells = " | ".join(f"{(at.peak - networks) / MEGABYTE:.0f} | {at.total:.2f}" for at in readings)
         print(f"| {name} | {cells} |", flush=True)
 
@@ -272,6 +307,13 @@ def report(setting: Setting, names: Collection[str], rounds: int, imports: float
         print_long(setting)
 
 
+def import_seconds() -> float:
+    """In a process of its own, from its start."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import benchmarks.systems_runs"], check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
 def settings(arguments: argparse.Namespace, models: Path) -> Setting:
     """What was asked for."""
     from benchmarks.systems_runs import Setting
@@ -283,7 +325,6 @@ def settings(arguments: argparse.Namespace, models: Path) -> Setting:
 def main() -> None:
     """Measure and print."""
     runs = importlib.import_module("benchmarks.systems_runs")
-    imports = time.time() - psutil.Process().create_time()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--full", action="store_true", help="full size; needs CUDA and some 40 GB of disk")
@@ -299,7 +340,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         setting = settings(asked_for, Path(folder))
         rounds = asked_for.rounds or (1 if asked_for.tiny else 3)
-        report(setting, asked_for.only or [*runs.FEATURES, "long"], rounds, imports)
+        report(setting, asked_for.only or [*runs.FEATURES, "long"], rounds, import_seconds())
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from inference.residency import Residency
 from inference.systems.animatediff.restyle import Restyle
 from inference.systems.animatediff.samplers import scheduler_for
 from inference.systems.animatediff.system import AnimateDiff
+from inference.systems.animatediff.weights import BY_NAME
 from inference.systems.base import Clip, Place, Sources
 from inference.systems.svd.system import StableVideoDiffusion
 from jobs.requests.animatediff import AnimateDiffRequest
@@ -46,7 +47,7 @@ from media.frames import FrameSpool
 
 PROMPT, NEGATIVE = "a red boat on the sea at night", "dark"
 SEED = 7
-FPS = 8
+FPS = 4
 STRENGTH = 0.6
 """Of video to video."""
 
@@ -254,12 +255,8 @@ def plain_look(setting: Setting) -> Run:
     """IP-Adapter."""
     eyes = CLIPVisionModelWithProjection.from_pretrained(setting.models / "clip-vit-h", dtype=setting.dtype)
     pipe, call = pipeline(setting, "v3", image_encoder=eyes, feature_extractor=CLIPImageProcessorPil())
-    pipe.load_ip_adapter(
-        str(setting.models / "ip-adapter-sd15"),
-        subfolder="",
-        weight_name="ip-adapter_sd15.safetensors",
-        image_encoder_folder=None,
-    )
+    file = setting.models / "ip-adapter-sd15" / next(iter(BY_NAME["ip-adapter-sd15"].layouts[0].files))
+    pipe.load_ip_adapter(str(file.parent), subfolder="", weight_name=file.name, image_encoder_folder=None)
     pipe.set_ip_adapter_scale(0.6)
     call["ip_adapter_image"] = picture(setting.sizes.side, 200)
     return lambda num_frames: pipe(**call, num_frames=num_frames, generator=generator()).frames[0]
@@ -319,7 +316,7 @@ def free_noise_split(pipe: Any) -> None:
     """The same, with what diffusers offers for sparing memory."""
     free_noise(pipe)
     pipe.enable_free_noise_split_inference()
-    pipe.enable_vae_slicing()
+    pipe.vae.enable_slicing()
 
 
 # -- what is compared --

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ def checkpoints(names: Iterable[str], models: Path) -> dict[str, dict[str, Any]]
     }
 
 
-def in_words(names: Iterable[str]) -> tuple[str, ...]:
-    """The same for people: `svd-xt (stabilityai/… @ 9e43909513c6)`."""
-    return tuple(f"{weights.name} ({weights.repo} @ {weights.revision[:SHORT]})" for weights in _known(names))
+def in_words(names: Collection[str]) -> tuple[str, ...]:
+    """The same for people: `svd-xt (stabilityai/… @ 9e43909513c6)`; of the owner's own, the name."""
+    known = {weights.name: f"{weights.name} ({weights.repo} @ {weights.revision[:SHORT]})" for weights in _known(names)}
+    return tuple(known.get(name, name) for name in dict.fromkeys(names))
 
 
 def _known(names: Iterable[str]) -> Iterator[Weights]:

@@ -18,6 +18,7 @@ from PIL import Image
 from inference.residency import Residency
 from inference.systems.animatediff.engine import windowing_for
 from inference.systems.animatediff.errors import AnimateDiffForeign, AnimateDiffNotInstalled, AnimateDiffUnreadable
+from inference.systems.animatediff.frames import filled
 from inference.systems.animatediff.installed import installed
 from inference.systems.animatediff.learner import LearnMotion
 from inference.systems.animatediff.learning_errors import LearnedMotionElsewhere
@@ -142,7 +143,12 @@ def test_without_an_image_model_or_a_motion_module_nothing_can_be_done(models: P
 # --- every module, every model ---
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in ("pia", "v15")])
+SELDOM = tuple(name for name in MODULES if name not in ("pia", "v3", "animatelcm", "sdxl"))
+
+
+@pytest.mark.parametrize(
+    "module", ["v3", "animatelcm", "sdxl", *(pytest.param(name, marks=pytest.mark.slow) for name in SELDOM)]
+)
 def test_every_motion_module_makes_a_clip_as_it_was_made_for(room: AnimateDiff, module: str) -> None:
     profile = MODULES[module]  # type: ignore[index]
     few: dict[str, Any] = {} if profile.distilled else {"num_inference_steps": 5}
@@ -319,7 +325,10 @@ def test_sparing_memory_gives_the_same_clip_but_for_roundings(room: AnimateDiff)
     assert np.abs(usual.astype(int) - spared).mean() < 1
     assert room.thriftier(Thrift(), "denoising") == Thrift(offload=True)
     assert room.thriftier(Thrift(offload=True), "denoising") == Thrift(offload=True, num_frames=8)
-    assert room.thriftier(Thrift(offload=True), "decoding") is None
+    tiles = Thrift(offload=True, decode_chunk_size=1)
+    assert room.thriftier(Thrift(offload=True), "decoding") == tiles
+    assert room.thriftier(tiles, "decoding") is None
+    assert np.abs(usual.astype(int) - render(room, pinned(num_frames=2), tiles)).mean() < 1, "one tile at this size"
 
 
 def test_what_is_missing_or_foreign_is_named(models: Path, tmp_path: Path) -> None:
@@ -373,7 +382,7 @@ def footage(frames: int = 8) -> FrameSpool:
 
 def restyled(place: Place, **fields: Any) -> Frames:
     usual: dict[str, Any] = {
-        "prompt": "an oil painting", "seed": 5, "module": "lightning-2", "seconds": 0.5, "fps": 8, "size": 256,
+        "prompt": "an oil painting", "seed": 5, "module": "lightning-2", "seconds": 0.5, "fps": 4, "size": 256,
         "hold": "none",
     }  # fmt: skip
     asked = RestyleRequest(**{**usual, **fields})
@@ -389,19 +398,20 @@ def mask() -> Image.Image:
     return Image.fromarray(pixels).convert("RGB")
 
 
-@pytest.mark.parametrize("hold", [*HOLDS, "depth, tile 0.5"])
+@pytest.mark.parametrize(
+    "hold", ["depth, tile 0.5", "openpose", *(pytest.param(hold, marks=pytest.mark.slow) for hold in HOLDS)]
+)
 def test_a_clip_is_held_by_what_a_controlnet_sees(place: Place, hold: str) -> None:
     free, held = restyled(place), restyled(place, hold=hold)
 
-    assert len(held) == 4
+    assert len(held) == 2
     assert not np.array_equal(free, held)
 
 
 def test_less_strength_stays_closer_to_the_clip(place: Place) -> None:
     """By the latents: what a random decoder makes of them says nothing about likeness."""
-    asked: dict[str, Any] = {"num_inference_steps": 8, "module": "v3"}
-    weak, strong = (restyled(place, strength=strength, **asked) for strength in (0.15, 1.0))
-    source = restyled(place, strength=0.1, **asked)
+    asked: dict[str, Any] = {"num_inference_steps": 10, "module": "v3"}
+    source, weak, strong = (restyled(place, strength=strength, **asked) for strength in (0.1, 0.2, 0.7))
 
     assert np.abs(weak.astype(int) - source).mean() < np.abs(strong.astype(int) - source).mean()
 
@@ -409,7 +419,7 @@ def test_less_strength_stays_closer_to_the_clip(place: Place) -> None:
 def test_what_is_white_in_the_mask_stays_as_it_is(place: Place) -> None:
     kept = restyled(place, keep="keep")
     with footage() as spool:
-        left = np.asarray(Image.fromarray(spool[0]).resize((kept.shape[2], kept.shape[1])))[:, : kept.shape[2] // 2]
+        left = np.asarray(filled(Image.fromarray(spool[0]), (kept.shape[2], kept.shape[1])))[:, : kept.shape[2] // 2]
 
     inside = kept[0][:, : kept.shape[2] // 2]
     assert np.abs(inside[:, :-16].astype(int) - left[:, :-16]).mean() < 3
@@ -429,6 +439,7 @@ def test_a_restyled_clip_keeps_its_sound(place: Place) -> None:
 # --- learning a motion ---
 
 
+@pytest.mark.slow
 def test_a_motion_is_learned_and_moves_another_clip(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,7 +450,7 @@ def test_a_motion_is_learned_and_moves_another_clip(
     def watch(stage: str, step: int, total: int) -> None:
         stages.append(stage)
 
-    asked = LearnMotionRequest(prompt="a red square", learning_steps=20, size=256, rank=4, seed=3)
+    asked = LearnMotionRequest(prompt="a red square", learning_steps=20, size=192, rank=4, seed=3)
     with torch.inference_mode(), footage(10) as spool:
         clip = LearnMotion(place).render(asked, Sources({}, {"clip": spool}), watch)
         assert clip.learned is not None

@@ -67,7 +67,7 @@ class LearnMotionRequest(Seeded):
         default=None, description="motion module to learn for; the motion goes with this one alone"
     )
     learning_steps: int = Field(default=400, ge=20, le=1500, description="how long to learn: 300 to 700 as a rule")
-    size: Annotated[Literal[256, 320, 384], Advanced()] = Field(
+    size: Annotated[Literal[192, 256, 320, 384], Advanced()] = Field(
         default=320, description="side of a square of the clip's area while learning, in pixels"
     )
     rank: Annotated[Literal[4, 8, 16, 32, 64], Advanced()] = Field(default=32, description="how much it can hold")

@@ -249,7 +249,8 @@ def prompted(unet: UNetMotionModel, prompts: Sequence[PicturePrompt]) -> Generat
     before = unet.attn_processors
     place: Any = unet
     told, projection = place.config.encoder_hid_dim_type, place.encoder_hid_proj
-    tokens = [prompt.adapter.tokens(prompt.seen, unet.device, unet.dtype) for prompt in prompts]
+    device, dtype = unet.device, unet.dtype  # diffusers looks through all modules each time it is asked
+    tokens = [prompt.adapter.tokens(prompt.seen, device, dtype) for prompt in prompts]
     processors = {**before, **_processors(unet, prompts, tokens)}
     hook = unet.register_forward_pre_hook(_giving(tokens), with_kwargs=True)
     try:
@@ -290,6 +291,7 @@ def _processors(
     for prompt in prompts:
         if [linear.weight.shape for linear in linears] != [key.shape for key, _ in prompt.adapter.matrices]:
             raise AnimateDiffPictureAdapterWrongBase(model=prompt.adapter.model)
+    device, dtype = unet.device, unet.dtype
     processors: dict[str, IPAdapterAttnProcessor2_0] = {}
     for place, (name, linear) in enumerate(zip(cross, linears, strict=True)):
         with torch.device("meta"):
@@ -300,7 +302,7 @@ def _processors(
                 scale=cast(Any, [prompt.scale for prompt in prompts]),
             )
         matrices = {
-            f"{to}.{number}.weight": matrix.to(unet.device, unet.dtype)
+            f"{to}.{number}.weight": matrix.to(device, dtype)
             for number, prompt in enumerate(prompts)
             for to, matrix in zip(("to_k_ip", "to_v_ip"), prompt.adapter.matrices[place], strict=True)
         }

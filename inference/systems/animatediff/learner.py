@@ -26,6 +26,8 @@ from media.frames import FrameSpool
 LEARNING_BYTES = 4_000_000_000
 """Beside the weights, 16 frames of 384 × 384 in float16 with blocks computed twice; not measured on a GPU yet."""
 LEARNING_AREA = 384 * 384
+WINDOW = 16
+"""Frames that are looked at together."""
 FEWER_FRAMES = 8
 """Of a window, where memory is short."""
 LOOKED_AT = 600
@@ -92,7 +94,7 @@ class LearnMotion(System[LearnMotionRequest]):
         recipe = Recipe(
             rank=request.rank,
             num_steps=request.learning_steps,
-            num_frames=min(LOOK_FRAMES, thrift.num_frames or LOOK_FRAMES),
+            num_frames=thrift.num_frames or WINDOW,
         )
         latents = self._latents(request, pair, spool, size, recipe, tick, thrift)
         working = int(LEARNING_BYTES * size[0] * size[1] / LEARNING_AREA)

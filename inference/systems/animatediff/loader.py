@@ -304,9 +304,10 @@ def put_into(base: UNet2DConditionModel, motion: Motion) -> UNetMotionModel:
         AnimateDiffWrongBase: the modules were made for another kind of image model.
     """
     unet = build_unet(dict(base.config), motion)
-    there = {name: tensor.to(base.device, base.dtype) for name, tensor in motion.tensors.items()}
-    fill(unet, {**base.state_dict(), **there}, base.dtype)
-    return cast(Any, unet).to(base.device)
+    device, dtype = base.device, base.dtype  # diffusers looks through all modules each time it is asked
+    there = {name: tensor.to(device, dtype) for name, tensor in motion.tensors.items()}
+    fill(unet, {**base.state_dict(), **there}, dtype)
+    return cast(Any, unet).to(device)
 
 
 def open_sparse(path: Path, model: str, dtype: torch.dtype) -> SparseControlNetModel:

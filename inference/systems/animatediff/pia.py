@@ -96,14 +96,15 @@ def put_pia_into(base: UNet2DConditionModel, pia: Pia, *, own_first: bool = Fals
     # diffusers keeps a list of what its user left at the default, and goes by that rather than by the value.
     config["_use_default_values"] = [name for name in config.get("_use_default_values", ()) if name != "in_channels"]
     unet = loader.build_unet(config, pia.motion)
-    learned = {name: tensor.to(base.device, base.dtype) for name, tensor in pia.motion.tensors.items()}
-    weight, bias = (tensor.to(base.device, base.dtype) for tensor in (pia.weight, pia.bias))
+    device, dtype = base.device, base.dtype
+    learned = {name: tensor.to(device, dtype) for name, tensor in pia.motion.tensors.items()}
+    weight, bias = (tensor.to(device, dtype) for tensor in (pia.weight, pia.bias))
     if not own_first:
         ours = base.conv_in
         weight, bias = torch.cat([ours.weight.detach(), weight[:, LATENTS:]], dim=1), cast(Tensor, ours.bias).detach()
     tensors = {**base.state_dict(), **learned, "conv_in.weight": weight, "conv_in.bias": bias}
-    loader.fill(unet, tensors, base.dtype)
-    return cast(Any, unet).to(base.device)
+    loader.fill(unet, tensors, dtype)
+    return cast(Any, unet).to(device)
 
 
 @dataclass(frozen=True)

@@ -297,6 +297,7 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Iterator[Tensor]:
         vae: the image model's.
         latents: `[1, C, T, h, w]`.
     """
+    device, dtype = vae.device, vae.dtype
     unscaled = latents[0].transpose(0, 1) / vae.config["scaling_factor"]
     for frame in unscaled.split(1):
-        yield vae.decode(frame.to(vae.device, vae.dtype), return_dict=False)[0][0].float()
+        yield vae.decode(frame.to(device, dtype), return_dict=False)[0][0].float()

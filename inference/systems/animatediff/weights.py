@@ -511,7 +511,6 @@ VITPOSE = Weights(
         Layout(
             {
                 "config.json": None,
-                "preprocessor_config.json": None,
                 "model.safetensors": "85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf",
             }
         ),
@@ -525,7 +524,7 @@ RTDETR = Weights(
     name="rtdetr-r50",
     repo="PekingU/rtdetr_r50vd_coco_o365",
     revision="457857cec8ac28ddede40ecee9eed2beca321af8",
-    layouts=(Layout({"config.json": None, "preprocessor_config.json": None, "model.safetensors": None}),),
+    layouts=(Layout({"config.json": None, "model.safetensors": None}),),
     licence=APACHE,
     licence_url="https://github.com/lyuwenyu/RT-DETR/blob/main/LICENSE",
     megabytes=172,
