@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import discord
+from pydantic import ValidationError
 
 from bot import wording
 from bot.cards import SENDING_SECONDS, Card
@@ -25,6 +26,7 @@ from bot.claims import CROWD, Claim, Lag, Phase, claim, lag
 from bot.pace import Pace, Urgency
 from bot.painting import UNREACHED, Painter
 from jobs import logs
+from jobs.errors import Refusal
 from jobs.previews import Previews
 from jobs.queue import REDIS_AWAY, JobQueue, NoSuchJob
 from jobs.record import Job, State
@@ -182,6 +184,10 @@ class Board:
         try:
             job = await self.queue.job(job_id)
         except NoSuchJob:
+            self._drop(job_id)
+            return
+        except (ValidationError, Refusal):  # of another version, with other rules; all other messages go on
+            log.exception("the record of %s cannot be read", job_id)
             self._drop(job_id)
             return
         if job.state is not State.CLOSED or job_id in self._cards:

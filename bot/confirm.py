@@ -67,8 +67,9 @@ class Prepared(Value):
     @property
     def ahead(self) -> str:
         """What should be looked at before it is queued; empty where there is nothing."""
-        steps = (step for submission in self.submissions for step in submission.recipe.steps)
-        return "\n".join(filter(None, (step.ahead() for step in steps)))
+        recipes = [submission.recipe for submission in self.submissions]
+        looked = (step.ahead(view) for each in recipes for step, view in zip(each.steps, each.views(), strict=True))
+        return "\n".join(filter(None, looked))
 
     @property
     def estimate_ms(self) -> int:

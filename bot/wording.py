@@ -14,7 +14,11 @@ ANY_MOMENT = "ready any moment"
 STAGES = {
     "loading": "loading the model",
     "depth": "reading the depth",
+    "reading": "reading the words",
     "encoding_image": "reading the picture",
+    "watching": "reading the clip",
+    "detecting": "finding what to hold it by",
+    "learning": "learning the motion",
     "denoising": "rendering",
     "moving": "moving the camera",
     "looking": "looking at the motion",

@@ -50,7 +50,7 @@ class NotYourMotion(Refusal):
 class Motion(Kept):
     """What was learned."""
 
-    name: Annotated[str, Field(pattern=NAME.pattern)]
+    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
     digest: Digest
     module: LearnedOn
     """The motion module that it goes with."""

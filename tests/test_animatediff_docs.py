@@ -106,7 +106,7 @@ def test_the_storyboard_can_be_begun() -> None:
 
     first, *_ = starting("1", 2, 3, typed(line, *STORYBOARD)).steps(yet_to_come=3)
 
-    assert first.settled(everything()).wanted == {"animatediff-v3", "sparsectrl-rgb"}
+    assert first.settled(everything()).wanted == {"animatediff-v3", "animatediff-v3-adapter", "sparsectrl-rgb"}
 
 
 def test_the_verbs_of_motions_are_there() -> None:
@@ -139,7 +139,7 @@ def test_schedules_are_as_long_as_their_clips() -> None:
     assert len(lines) == 3
     for line in lines:
         request: Any = asked(line)
-        schedule = request.prompts(request.frames)
+        schedule = request.prompts(request.frames, request.rate)
         assert all(0 <= key.frame < request.frames for key in schedule.keys), line
         assert preview(schedule, request.frames, request.rate)
 

@@ -232,11 +232,13 @@ def test_without_guidance_the_negative_prompt_has_no_say_and_that_is_said(room: 
 def test_a_prompt_schedule_changes_only_the_frames_it_is_about(room: AnimateDiff) -> None:
     """With the motion modules switched off a frame knows only its own words."""
     still = request(schedule="0: a red cat | 1: a red cat | 3: a blue dog", prompt="", num_frames=4)
-    words = room.engine.words(still, room.engine.pair(still), 4, (128, 128), Thrift())
+    times = 4, Fraction(8)
+    words = room.engine.words(still, room.engine.pair(still), times, (128, 128), untold, Thrift())
+    first, second, third, last = words.context(range(4), guided=False)
 
-    assert torch.equal(words.positive[0], words.positive[1])
-    assert not torch.allclose(words.positive[1], words.positive[2])
-    assert torch.allclose(words.positive[2], (words.positive[1] + words.positive[3]) / 2, atol=1e-6)
+    assert torch.equal(first, second)
+    assert not torch.allclose(second, third)
+    assert torch.allclose(third, (second + last) / 2, atol=1e-6)
 
 
 def test_a_long_clip_is_made_in_windows_whose_number_of_frames_does_not_grow(room: AnimateDiff) -> None:
@@ -315,7 +317,7 @@ def test_a_cancel_at_any_tick_ends_it(room: AnimateDiff) -> None:
 
         with pytest.raises(Cancelled), torch.inference_mode():
             list(room.render(request(), Sources({}), tick).frames)
-    assert set(ticks) == {"loading", "denoising", "decoding"}
+    assert set(ticks) == {"reading", "loading", "denoising", "decoding"}
 
 
 def test_sparing_memory_gives_the_same_clip_but_for_roundings(room: AnimateDiff) -> None:

@@ -52,6 +52,24 @@ class PinCamera(Refusal):
     code = "pin_camera"
 
 
+class FollowModule(Refusal):
+    """A way to follow a picture that belongs to another motion module."""
+
+    code = "follow_module"
+
+
+class FollowNothing(Refusal):
+    """A way to follow a picture, and no picture."""
+
+    code = "follow_nothing"
+
+
+class LoopContext(Refusal):
+    """A loop in windows that do not run on from the end."""
+
+    code = "loop_context"
+
+
 class PinFew(Refusal):
     """More pinned pictures than frames, or two in one place."""
 
@@ -125,6 +143,19 @@ class AnimateDiffRequest(Diffusion, Generation):
         if self.width and self.height and self.width * self.height > LARGEST:
             raise AnimateDiffTooLarge(width=self.width, height=self.height, most=LARGEST / 1e6)
         _ = self.places
+        if self.loop and self.context not in ("auto", "looped"):
+            raise LoopContext(context=self.context)
+        return self
+
+    @model_validator(mode="after")
+    def _follows(self) -> Self:
+        """How pictures are followed goes with what was chosen beside it."""
+        if self.follow == "pia" and self.module not in (None, "pia"):
+            raise FollowModule(module=self.module or "")
+        if self.follow in ("picture", "drawing") and self.module == "pia":
+            raise FollowModule(module="pia")
+        if self.follow in ("picture", "drawing") and not self.pinned:
+            raise FollowNothing(follow=self.follow)
         if self.pia:
             if self.last or self.pictures:
                 raise PiaPictures()
@@ -145,6 +176,11 @@ class AnimateDiffRequest(Diffusion, Generation):
     def rate(self) -> float:
         """As asked for."""
         return self.fps
+
+    @property
+    def loops(self) -> bool:
+        """As asked for, either way."""
+        return self.loop or self.context == "looped"
 
     @property
     def pia(self) -> bool:
@@ -216,7 +252,12 @@ class AnimateDiffRequest(Diffusion, Generation):
         without = not {"sparsectrl-rgb", MODULES["v3"].weights} <= set(installed)
         if self.follow == "auto" and self.module is None and one and without and "pia" in installed:
             request = self.model_copy(update={"follow": "pia", "module": "pia"})
-        return super(AnimateDiffRequest, request).settled(installed)
+        settled = super(AnimateDiffRequest, request).settled(installed)
+        if settled.adapter is None and settled.module == "v3":
+            # As its authors have it: with pinned pictures, without where there are none.
+            there = "animatediff-v3-adapter" in installed
+            settled = settled.model_copy(update={"adapter": 1.0 if settled.pinned and there else 0.0})
+        return settled
 
     @classmethod
     def usual(cls) -> Self:
@@ -251,8 +292,15 @@ class AnimateDiffRequest(Diffusion, Generation):
         return _on_grid(side * math.sqrt(aspect)), _on_grid(side / math.sqrt(aspect))
 
     def gives(self, sources: Sources) -> Shape:
-        """What was asked for."""
-        return Shape(*self.size(sources), self.num_frames, Fraction(self.fps))
+        """What was asked for.
+
+        Raises:
+            AnimateDiffTooLarge: one side was said, and the other one that belongs to it is too long.
+        """
+        width, height = self.size(sources)
+        if width * height > LARGEST:
+            raise AnimateDiffTooLarge(width=width, height=height, most=LARGEST / 1e6)
+        return Shape(width, height, self.num_frames, Fraction(self.fps))
 
     def work(self, sources: Sources) -> Work:
         """Windows overlap, so some frames are denoised twice; without guidance each costs half."""

@@ -228,7 +228,7 @@ class Request(BaseModel):
         """
         return self
 
-    def ahead(self) -> str | None:
+    def ahead(self, sources: Sources) -> str | None:
         """What a person should look at before this is queued, in their words; None where there is nothing to see."""
         return None
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from jobs.errors import Refusal
+from jobs.schedules.passage import quoted
 
 STRONGEST = 2.0
 CAMERAS: Mapping[str, str] = {
@@ -60,7 +61,7 @@ def _camera(part: str) -> Camera:
     entry = ENTRY.fullmatch(" ".join(re.sub(r"_|(?<=[a-z])-(?=[a-z])", " ", part.lower()).split()))
     move = entry[1] if entry else part.strip()
     if entry is None or move not in CAMERAS:
-        raise CameraUnknown(found=part.strip()[:40], known=", ".join(CAMERAS))
+        raise CameraUnknown(found=quoted(part), known=", ".join(CAMERAS))
     strength = float(entry[2]) if entry[2] else 1.0
     if not 0 <= strength <= STRONGEST:
         raise CameraStrength(move=move, strength=strength, most=STRONGEST)

@@ -2,19 +2,27 @@
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from functools import cached_property
+from fractions import Fraction
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES, Family, Module, Profile, Sampler, family_of
-from jobs.requests.base import Advanced, MaybeImageRef, MaybeMotionRef, Seeded, Suggested
+from jobs.requests.base import Advanced, MaybeImageRef, MaybeMotionRef, Seeded, Sources, Suggested
 from jobs.requests.cameras import CAMERAS, Camera, cameras, suggest_cameras
 from jobs.schedules import PromptSchedule, preview, prompt_schedule, value_schedule
+from jobs.schedules.passage import quoted
 
 Context = Literal["auto", "static", "uniform", "looped", "batched", "in the module"]
 LEAST_MOTION, MOST_MOTION = 0.0, 3.0
+WINDOW = 16
+"""Of all modules but one, while none is chosen."""
+LCM_STEPS = 50
+"""Of its teacher; the sampler takes some of these."""
+LONGEST_PROMPT = 3000
+"""Bytes in UTF-8: some ten chunks of 75 tokens, more of other scripts."""
 BASES = ("stable-diffusion-v1-5", "sdxl-base")
 """The published image models; what else the owner lists comes before them."""
 OTHERS = frozenset(
@@ -63,6 +71,18 @@ class DistilledGuidance(Refusal):
     """Strong guidance with a module that was made to do without."""
 
     code = "distilled_guidance"
+
+
+class PromptLong(Refusal):
+    """A prompt that would take more attention than the whole picture."""
+
+    code = "prompt_long"
+
+
+class LcmSteps(Refusal):
+    """More steps than LCM's sampler knows."""
+
+    code = "lcm_steps"
 
 
 class ContextOverlap(Refusal):
@@ -154,11 +174,13 @@ class Diffusion(Seeded):
         Raises:
             Refusal: naming the place.
         """
-        _ = self.cameras, self.prompts(self.frames), self.motion_scales(self.frames)
+        _ = self.cameras
+        self.check_texts(self.frames, self.rate)
         if self.module is not None:
             _check(self, self.module)
-        if self.context_overlap >= (self.context_length or 8):
-            raise ContextOverlap(overlap=self.context_overlap, length=self.context_length or 8)
+        window = self.window if self.module else self.context_length or WINDOW
+        if self.context_overlap >= window:
+            raise ContextOverlap(overlap=self.context_overlap, length=window)
         return self
 
     @property
@@ -176,18 +198,33 @@ class Diffusion(Seeded):
         """What was said of the camera."""
         return cameras(self.camera)
 
-    def prompts(self, num_frames: int) -> PromptSchedule | None:
+    def prompts(self, num_frames: int, fps: float) -> PromptSchedule | None:
         """The prompts' schedule for so many frames; None where one prompt holds for all of them."""
         if not self.schedule.strip():
             return None
         before = f"{self.prompt} --neg {self.negative}" if self.negative else self.prompt
-        return prompt_schedule(self.schedule, num_frames, fps=self.rate, before=before, option="schedule")
+        return _prompts(self.schedule, num_frames, fps, before)
 
-    def motion_scales(self, num_frames: int) -> tuple[float, ...]:
+    def motion_scales(self, num_frames: int, fps: float) -> tuple[float, ...]:
         """One for each frame."""
-        return value_schedule(
-            self.motion_scale, num_frames, fps=self.rate, low=LEAST_MOTION, high=MOST_MOTION, option="motion_scale"
+        return _values(self.motion_scale, num_frames, fps)
+
+    def check_texts(self, num_frames: int, fps: float) -> None:
+        """Whether everything that is written as text can be understood for a clip of so many frames.
+
+        Raises:
+            Refusal: naming the place.
+        """
+        self.motion_scales(num_frames, fps)
+        schedule = self.prompts(num_frames, fps)
+        texts = (
+            {self.prompt, self.negative}
+            if schedule is None
+            else {text for frame in schedule.frames for prompt in (frame.now, frame.then) for text in prompt}
         )
+        longest = max(len(text.encode()) for text in texts)
+        if longest > LONGEST_PROMPT:
+            raise PromptLong(bytes=longest, most=LONGEST_PROMPT)
 
     @property
     def profile(self) -> Profile:
@@ -215,11 +252,19 @@ class Diffusion(Seeded):
         """Frames of a window."""
         return self.context_length or self.profile.num_frames
 
+    @property
+    def loops(self) -> bool:
+        """Whether windows run on from the end to the beginning."""
+        return self.context == "looped"
+
     def passes(self, num_frames: int) -> int:
         """Passes of the network over all frames: overlapping windows see some twice, and guidance doubles each."""
         seen = float(self.steps if self.guidance > 1 else self.steps / 2)
-        if num_frames > self.window and self.context not in ("batched", "in the module"):
-            seen *= self.window / (self.window - self.context_overlap)
+        if num_frames > self.window and (self.loops or self.context not in ("batched", "in the module")):
+            levels = self.context_stride if self.loops or self.context == "uniform" else 1
+            useful = math.ceil(math.log2(num_frames / self.window)) + 1
+            reach = [self.window << level for level in range(min(levels, useful))]
+            seen *= sum(self.window / (each - min(self.context_overlap, each - 1)) for each in reach)
         return max(1, math.ceil(seen))
 
     @property
@@ -255,7 +300,7 @@ class Diffusion(Seeded):
         """
         models = image_models(installed)
         if self.model is not None and self.model not in models:
-            raise ModelUnknown(model=self.model, installed=", ".join(models) or "none")
+            raise ModelUnknown(model=quoted(self.model), installed=", ".join(models) or "none")
         families = set[Family](map(family_of, [self.model] if self.model else models))
         module = self.module or self._best_module(installed, families)
         wanted = MODULES[module].family
@@ -280,10 +325,15 @@ class Diffusion(Seeded):
         """The same, looked over once more: a copy was changed without it."""
         return type(self).model_validate(self.model_dump())
 
-    def ahead(self) -> str | None:
+    def times(self, sources: Sources) -> tuple[int, Fraction]:
+        """How many frames, and how many of them a second. A subclass that redraws a clip asks the clip."""
+        return self.frames, Fraction(self.rate)
+
+    def ahead(self, sources: Sources) -> str | None:
         """The schedule, line by line."""
-        prompts = self.prompts(self.frames)
-        return preview(prompts, self.frames, self.rate) if prompts else None
+        count, fps = self.times(sources)
+        prompts = self.prompts(count, float(fps))
+        return preview(prompts, count, float(fps)) if prompts else None
 
 
 def kind_of(system: str, model: str | None, module: str | None) -> str:
@@ -307,6 +357,17 @@ def kinds_with(system: str, checkpoints: Iterable[str]) -> frozenset[str]:
     return frozenset({system, *singles, *pairs})
 
 
+@lru_cache(256)
+def _prompts(schedule: str, num_frames: int, fps: float, before: str) -> PromptSchedule:
+    """A record is read each time something is said of its job; a schedule is worked out once."""
+    return prompt_schedule(schedule, num_frames, fps=fps, before=before, option="schedule", around=("prompt", "after"))
+
+
+@lru_cache(256)
+def _values(text: str, num_frames: int, fps: float) -> tuple[float, ...]:
+    return value_schedule(text, num_frames, fps=fps, low=LEAST_MOTION, high=MOST_MOTION, option="motion_scale")
+
+
 CAMERA_MODULES: tuple[Module, ...] = tuple(module for module, profile in MODULES.items() if profile.camera)
 
 
@@ -324,6 +385,8 @@ def _check(request: Diffusion, module: Module) -> None:
         raise StepCount(module=module, steps=steps, fitting=" or ".join(map(str, profile.step_counts)))
     if steps and not profile.distilled and steps < 5:
         raise StepCountFew(module=module, steps=steps)
+    if (request.sampler or profile.sampler) == "lcm" and request.steps > LCM_STEPS:
+        raise LcmSteps(steps=request.steps, most=LCM_STEPS)
     if profile.distilled and request.guidance > 3:
         raise DistilledGuidance(module=module, guidance=request.guidance, usual=profile.guidance_scale)
     if request.window > profile.positions:

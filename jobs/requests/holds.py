@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from jobs.errors import Refusal
+from jobs.schedules.passage import quoted
 
 HoldName = Literal["depth", "openpose", "lineart", "softedge", "tile"]
 HOLDS: Mapping[HoldName, tuple[str, ...]] = {
@@ -59,7 +60,7 @@ def _hold(part: str) -> Hold:
             if strength > STRONGEST:
                 raise HoldStrength(name=name, strength=strength, most=STRONGEST)
             return Hold(name, strength)
-    raise HoldUnknown(found=part.strip()[:40], known=", ".join(HOLDS))
+    raise HoldUnknown(found=quoted(part), known=", ".join(HOLDS))
 
 
 def suggest_holds(typed: str, installed: Collection[str]) -> Sequence[str]:

@@ -13,9 +13,11 @@ from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import PREVIOUS, Advanced, ClipRef, Rates, Seeded, Shape, Sources, Suggested, Work
 from jobs.requests.diffusion import ModelUnknown, ModuleMissing, image_models, kind_of, kinds_with, suggest_models
+from jobs.schedules.passage import quoted
 
 SHORTEST, LONGEST = 1.0, 8.0
 """Seconds of a clip that shows one motion."""
+FEWEST_FRAMES = 8
 GRID = 64
 LOOK_FRAMES, LOOK_FPS, LOOK_STEPS = 16, 8, 20
 """Of the clip that shows what was learned."""
@@ -32,6 +34,12 @@ class MotionClipLength(Refusal):
     code = "motion_clip_length"
 
 
+class MotionClipFrames(Refusal):
+    """A clip of so few frames that no motion is seen in it."""
+
+    code = "motion_clip_frames"
+
+
 class BadMotionName(Refusal):
     """A name that nobody could type again, or that means something else."""
 
@@ -46,7 +54,7 @@ def motion_name(text: str) -> str:
     """
     name = " ".join(unicodedata.normalize("NFC", text).split())
     if not NAME.fullmatch(name) or name.casefold() in TAKEN or name.casefold().startswith("picture"):
-        raise BadMotionName(name=text[:40])
+        raise BadMotionName(name=quoted(text))
     return name
 
 
@@ -113,6 +121,8 @@ class LearnMotionRequest(Seeded):
         seconds = float(clip.num_frames / clip.fps)
         if not SHORTEST <= seconds <= LONGEST + 0.5:
             raise MotionClipLength(seconds=round(seconds, 1), least=SHORTEST, most=LONGEST)
+        if clip.num_frames < FEWEST_FRAMES:
+            raise MotionClipFrames(frames=clip.num_frames, least=FEWEST_FRAMES)
         aspect = min(max(clip.width / clip.height, 1 / 2), 2.0)
         return _on_grid(self.size * math.sqrt(aspect)), _on_grid(self.size / math.sqrt(aspect))
 

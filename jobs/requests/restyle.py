@@ -62,6 +62,7 @@ class RestyleRequest(Diffusion):
     def _fits(self) -> Self:
         if not (self.prompt.strip() or self.schedule.strip() or self.look):
             raise RestyleNothing()
+        _ = self.holds
         if self.module == "pia":
             raise RestyleModule(module=self.module)
         if self.module and self.profile.family == "sdxl" and self.holds:
@@ -129,9 +130,14 @@ class RestyleRequest(Diffusion):
         return _on_grid(self.size * math.sqrt(aspect)), _on_grid(self.size / math.sqrt(aspect))
 
     def gives(self, sources: Sources) -> Shape:
-        """The part of the clip that is redrawn, with its sound."""
+        """The part of the clip that is redrawn, with its sound.
+
+        Raises:
+            Refusal: a schedule does not fit a clip of this length.
+        """
         width, height = self.pixels(sources)
         count, rate = self.times(sources)
+        self.check_texts(count, float(rate))
         clip = Shape.of(sources[self.clip])
         return replace(clip, width=width, height=height, num_frames=count, fps=rate, has_alpha=False)
 

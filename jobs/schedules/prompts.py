@@ -96,14 +96,17 @@ def prompt_schedule(
     after: str = "",
     weights: Sequence[Weight] = (0, 0, 0, 0),
     option: str = "prompts",
+    around: tuple[str, str] = ("before", "after"),
 ) -> PromptSchedule:
     """Read a schedule for a clip of so many frames; `before` and `after` stand around every prompt of it.
+
+    `option` and `around` are what the three texts are called, for sentences.
 
     Raises:
         Refusal: what is wrong, and in which option, line and column.
     """
     clock = Clock(num_frames, fps, max_f=num_frames)
-    joined = _Joiner(Passage.of("before", before), Passage.of("after", after))
+    joined = _Joiner(Passage.of(around[0], before), Passage.of(around[1], after))
     # Of equal times the last holds, at the place of the first: of those written alike, then of those worked out alike,
     # and plain numbers apart from arithmetic, which matters where both come to the same frame. All as FizzNodes has it.
     written = {entry.time.text.strip(): entry for entry in prompt_entries(Passage.of(option, text))}

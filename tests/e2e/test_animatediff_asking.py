@@ -70,7 +70,7 @@ async def test_the_advanced_options_are_a_form_and_the_recipe_has_what_was_typed
         "animatediff", prompt="a fox in the snow", num_frames=24, seed=5, format="gif", advanced=True
     )
     shown = fields(form)
-    assert list(shown) == ["num_inference_steps", "guidance_scale", "sampler", "motion_strength", "everything else"]
+    assert list(shown) == ["num_inference_steps", "guidance_scale", "sampler", "look_scale", "everything else"]
     assert "width: \n" in shown["everything else"]["value"] + "\n"
     assert "freenoise: yes" in shown["everything else"]["value"]
 

@@ -63,6 +63,32 @@ def blend(frames: Sequence[Blend], encoded: Mapping[str, Encoded]) -> Blended:
     return Blended(torch.stack(mixed), torch.stack(pooled) if pooled else None)
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """A clip's conditioning before it is mixed: however long clip and prompts are, only what is looked at is made."""
+
+    frames: Sequence[Blend]
+    """Of each frame; or of one, which stands for all."""
+    encoded: Mapping[str, Encoded]
+    """All prompts of the job."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def at(self, frames: Sequence[int]) -> Tensor:
+        """`[n, tokens, D]` of some of the clip's frames."""
+        if len(self.frames) == 1:
+            return blend(self.frames, self.encoded).embeds.expand(len(frames), -1, -1)
+        return blend([self.frames[frame] for frame in frames], self.encoded).embeds
+
+    @property
+    def pooled(self) -> Tensor | None:
+        """`[1, D']`: the mean of all frames'."""
+        each = [self.encoded[frame.then].pooled for frame in self.frames]
+        known = [one for one in each if one is not None]
+        return torch.stack(known).mean(0, keepdim=True) if len(known) == len(each) else None
+
+
 def with_zeros(embeds: Tensor, tokens: int) -> Tensor:
     """`[n, D]` → `[tokens, D]`: zeros on both sides, the odd one after."""
     missing = tokens - len(embeds)

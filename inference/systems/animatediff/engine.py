@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,7 +20,7 @@ from diffusers.models.controlnets.controlnet_sparsectrl import SparseControlNetM
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import UNetMotionModel
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from inference.residency import Resident
 from inference.systems.animatediff import errors, loader, loras
@@ -27,7 +28,7 @@ from inference.systems.animatediff.architecture import Version
 from inference.systems.animatediff.base import words
 from inference.systems.animatediff.base.loader import open_base
 from inference.systems.animatediff.base.model import Base
-from inference.systems.animatediff.blending import Blend, Encoded, blend
+from inference.systems.animatediff.blending import Blend, Encoded, Mixture
 from inference.systems.animatediff.contexts import Schedule, Windowing
 from inference.systems.animatediff.controls.controlnet import open_control
 from inference.systems.animatediff.installed import checkpoint_path, file_of, installed, path_of
@@ -35,7 +36,7 @@ from inference.systems.animatediff.ip_adapter_vision import SeenPictures, encode
 from inference.systems.animatediff.learning_file import MotionFile
 from inference.systems.animatediff.pia import open_pia, put_pia_into
 from inference.systems.animatediff.sampling import Words
-from inference.systems.base import Place, Sources, Thrift
+from inference.systems.base import Place, Sources, Thrift, Tick
 from jobs.requests.animatediff_modules import MODULES, Module, Profile
 from jobs.requests.cameras import CAMERAS
 from jobs.requests.diffusion import Context, Diffusion
@@ -86,7 +87,7 @@ class Engine:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._bases: dict[tuple[str, Path], Base] = {}
+        self._bases: dict[tuple[str, Path, int], Base] = {}
 
     # -- what there is --
 
@@ -110,11 +111,12 @@ class Engine:
         path = path_of(self.place.models, name, self.place.options)
         if path is None:
             raise errors.AnimateDiffNotInstalled(model=name)
-        if (name, path) not in self._bases:
+        changed = path.stat().st_mtime_ns  # an owner may put another file under the same name
+        if (name, path, changed) not in self._bases:
             tokenizer = checkpoint_path(self.place.models, "clip-tokenizer") or self.place.models / "clip-tokenizer"
             with self.place.residency.loading():
-                self._bases[name, path] = open_base(name, path, tokenizer)
-        return self._bases[name, path]
+                self._bases[name, path, changed] = open_base(name, path, tokenizer)
+        return self._bases[name, path, changed]
 
     def file(self, name: str, containing: str = "") -> Path:
         """A checkpoint's file with tensors.
@@ -169,9 +171,27 @@ class Engine:
 
     # -- words --
 
-    def words(self, request: Diffusion, pair: Pair, num_frames: int, size: tuple[int, int], thrift: Thrift) -> Words:
-        """Prompts for each frame, or for all of them, as the UNet takes them."""
-        schedule = request.prompts(num_frames)
+    def words(
+        self,
+        request: Diffusion,
+        pair: Pair,
+        times: tuple[int, Fraction],
+        size: tuple[int, int],
+        tick: Tick,
+        thrift: Thrift,
+    ) -> Words:
+        """Prompts for each frame, or for all of them, as the UNet takes them.
+
+        Args:
+            request: whose prompts.
+            pair: for which image model.
+            times: how many frames, and how many a second.
+            size: width and height in pixels, which SDXL is told.
+            tick: at each prompt.
+            thrift: whether memory is short.
+        """
+        num_frames, fps = times
+        schedule = request.prompts(num_frames, float(fps))
         if schedule is None:
             positive = [Blend(request.prompt, request.prompt, 1.0)]
             negative = [Blend(request.negative, request.negative, 1.0)]
@@ -179,16 +199,14 @@ class Engine:
             positive = [Blend(at.now.positive, at.then.positive, at.weight) for at in schedule.frames]
             negative = [Blend(at.now.negative, at.then.negative, at.weight) for at in schedule.frames]
         texts = {text for frame in (*positive, *negative) for text in (frame.now, frame.then)}
-        encoded = self.encoded(sorted(texts), pair.base, request.clip_skip, thrift)
-        good, bad = (blend(_once(frames), encoded) for frames in (positive, negative))
-        pooled = None
-        if good.pooled is not None and bad.pooled is not None:
-            # SDXL's UNet takes one pooled output for a whole clip: of a schedule, the mean.
-            pooled = good.pooled.mean(0, keepdim=True), bad.pooled.mean(0, keepdim=True)
+        encoded = self.encoded(sorted(texts), pair.base, request.clip_skip, tick, thrift)
+        good, bad = (Mixture(_once(frames), encoded) for frames in (positive, negative))
         width, height = size
-        return Words(good.embeds, bad.embeds, pooled, (height, width, 0, 0, height, width))
+        return Words(good, bad, _pooled(good, bad), (height, width, 0, 0, height, width))
 
-    def encoded(self, texts: Sequence[str], base: Base, clip_skip: int, thrift: Thrift) -> Mapping[str, Encoded]:
+    def encoded(
+        self, texts: Sequence[str], base: Base, clip_skip: int, tick: Tick, thrift: Thrift
+    ) -> Mapping[str, Encoded]:
         """Prompts, each by itself."""
         with ExitStack() as held:
             encoders = [
@@ -200,7 +218,11 @@ class Engine:
                 )
                 for name in base.encoders
             ]
-            return words.encode(texts, base.tokenizers(), encoders, clip_skip=clip_skip)
+            tokenizers, encoded = base.tokenizers(), dict[str, Encoded]()
+            for number, text in enumerate(texts):
+                tick("reading", number, len(texts))
+                encoded |= words.encode([text], tokenizers, encoders, clip_skip=clip_skip)
+            return encoded
 
     # -- what is put on for one job --
 
@@ -254,6 +276,12 @@ class Engine:
 
         with self.place.residency.on_device(self.resident(("clip-vit-h",), load), alone=thrift.offload) as encoder:
             return encode_pictures(encoder, pictures)
+
+
+def _pooled(positive: Mixture, negative: Mixture) -> tuple[Tensor, Tensor] | None:
+    """SDXL's UNet takes one pooled output for a whole clip: of a schedule, the mean."""
+    good, bad = positive.pooled, negative.pooled
+    return None if good is None or bad is None else (good, bad)
 
 
 def _once(frames: Sequence[Blend]) -> Sequence[Blend]:

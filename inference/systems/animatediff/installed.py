@@ -32,7 +32,12 @@ def installed(models: Path, options: Mapping[str, Any]) -> tuple[str, ...] | Non
     """
     there = [weights.name for weights in (*WEIGHTS, DEPTH) if weights.layout_in(models)]
     words = CLIP_TOKENIZER.name in there
-    styles = [name for name in styles_of(options) if _usable(style_path(models, name, options), words=words)]
+    fetched = {weights.name: weights.layout_in(models) is not None for weights in style_weights(options)}
+    styles = [
+        name
+        for name in styles_of(options)
+        if fetched.get(name, True) and _usable(style_path(models, name, options), words=words)
+    ]
     lost = [
         base.name
         for base in BASES

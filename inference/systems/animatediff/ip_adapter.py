@@ -273,7 +273,7 @@ def _giving(tokens: Sequence[Tensor]) -> Any:
         sample: Tensor = args[0] if args else kwargs["sample"]
         if sample.shape[0] > 2:
             raise ValueError(f"{sample.shape[0]} clips at once: neither one branch nor two")
-        chosen = [of_one[-sample.shape[0] :] for of_one in tokens]
+        chosen = [of_one[-sample.shape[0] :].to(sample.device, sample.dtype) for of_one in tokens]
         added = {**(kwargs.get("added_cond_kwargs") or {}), "image_embeds": chosen}
         return args, {**kwargs, "added_cond_kwargs": added}
 

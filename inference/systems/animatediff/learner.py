@@ -15,7 +15,7 @@ from inference.systems.animatediff.learning import Learning
 from inference.systems.animatediff.learning_file import MotionFile
 from inference.systems.animatediff.learning_windows import choose, encode
 from inference.systems.animatediff.motiondirector import Recipe
-from inference.systems.animatediff.rendering import DiffusionSystem, Job, digest, nothing
+from inference.systems.animatediff.rendering import DiffusionSystem, Job, digest, glimpsed, nothing
 from inference.systems.animatediff.sampling import Words
 from inference.systems.base import PLENTY, Clip, Frame, Place, Sources, System, Thrift, Tick
 from jobs.requests.animatediff import AnimateDiffRequest
@@ -59,7 +59,7 @@ class LearnMotion(System[LearnMotionRequest]):
         pair = self.engine.pair(request)
         spool = sources.clip(request.clip)
         size = request.pixels({request.clip: Shape(spool.width, spool.height, len(spool), spool.fps)})
-        key = request, pair.names, thrift.num_frames, digest(sources), spool[0].tobytes(), len(spool)
+        key = request, pair.names, digest(sources), glimpsed(spool)
         kept, self._learned = self._learned, None
         file = kept[1] if kept and kept[0] == key else self._learn(request, pair, spool, size, tick, thrift)
         self._learned = key, file
@@ -89,7 +89,7 @@ class LearnMotion(System[LearnMotionRequest]):
         self, request: LearnMotionRequest, pair: Pair, spool: FrameSpool, size: Size, tick: Tick, thrift: Thrift
     ) -> MotionFile:
         tick("loading", 0, 2)
-        words = self._words(request.prompt, pair, thrift)
+        words = self._words(request.prompt, pair, tick, thrift)
         tick("loading", 1, 2)
         recipe = Recipe(
             rank=request.rank,
@@ -101,13 +101,14 @@ class LearnMotion(System[LearnMotionRequest]):
         with self.place.residency.on_device(self.engine.unet(pair), working) as unet:
             tick("loading", 2, 2)
             learning = Learning(unet, words, latents, recipe, request.seed, self.place.device)
+            tick("learning", 0, request.learning_steps)
             for step in learning.steps():
                 tick("learning", step.number, step.total)
                 self.place.show(lambda: self._glance(learning, pair))
             return learning.file(pair.module)
 
-    def _words(self, prompt: str, pair: Pair, thrift: Thrift) -> Words:
-        encoded = self.engine.encoded(list(dict.fromkeys((prompt, ""))), pair.base, 0, thrift)
+    def _words(self, prompt: str, pair: Pair, tick: Tick, thrift: Thrift) -> Words:
+        encoded = self.engine.encoded(list(dict.fromkeys((prompt, ""))), pair.base, 0, tick, thrift)
         return Words(encoded[prompt].embeds[None], encoded[""].embeds[None])
 
     def _latents(
@@ -128,7 +129,7 @@ class LearnMotion(System[LearnMotionRequest]):
             latents: list[Tensor] = []
             for frame in encode(vae, spool, chosen.indices, size, request.seed):
                 latents.append(frame)
-                tick("encoding", len(latents), len(chosen.indices))
+                tick("watching", len(latents), len(chosen.indices))
         return torch.cat(latents, dim=2)
 
     def _glance(self, learning: Learning, pair: Pair) -> Frame:
@@ -155,7 +156,8 @@ class LearnMotion(System[LearnMotionRequest]):
             num_inference_steps=LOOK_STEPS,
             seed=request.seed,
         )
-        words = self.engine.words(shown, pair, LOOK_FRAMES, size, thrift)
+        times = LOOK_FRAMES, Fraction(LOOK_FPS)
+        words = self.engine.words(shown, pair, times, size, tick, thrift)
         lora = file.lora(pair.module, request.save_as)
-        job = Job(pair, LOOK_FRAMES, size, words, sources, nothing, more=[(lora, 1.0)])
+        job = Job(pair, *times, size, words, sources, nothing, more=[(lora, 1.0)])
         return self.looks.denoised(shown, job, tick, thrift)

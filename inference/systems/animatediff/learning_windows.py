@@ -22,6 +22,7 @@ from torch import Tensor
 
 from inference.systems.animatediff.learning_errors import LearningClipTooShort
 from inference.systems.animatediff.sparsectrl import encode_pictures
+from media.passes import over_white
 
 LEAST_FRAMES = 8
 """In fewer than these, motion modules hardly move anything."""
@@ -39,7 +40,7 @@ class Frames(Protocol):
         ...
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        """`[H, W, 3]`, RGB; a fourth channel is left out."""
+        """`[H, W, 3]`, RGB; what a fourth channel lets through is seen as white."""
         ...
 
 
@@ -108,6 +109,6 @@ def encode(
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     for index in indices:
-        picture = ImageOps.fit(Image.fromarray(frames[index][..., :3]), size, Image.Resampling.LANCZOS)
+        picture = ImageOps.fit(Image.fromarray(over_white(frames[index])), size, Image.Resampling.LANCZOS)
         values = torch.from_numpy(np.asarray(picture, dtype=np.float32)[None] / 127.5 - 1).permute(0, 3, 1, 2)
         yield encode_pictures(vae, values, generator).float().cpu()

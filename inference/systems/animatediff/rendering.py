@@ -30,6 +30,7 @@ from jobs.errors import Note
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import Shape
 from jobs.requests.diffusion import Diffusion, kind_of
+from media.frames import FrameSpool
 
 R = TypeVar("R", bound=Diffusion)
 N = TypeVar("N", bound=nn.Module)
@@ -46,6 +47,7 @@ class Job:
 
     pair: Pair
     num_frames: int
+    fps: Fraction
     size: Size
     words: sampling.Words
     sources: Sources
@@ -124,7 +126,7 @@ class DiffusionSystem(System[R]):
                 job.words,
                 request.guidance,
                 held.enter_context(job.controls()),
-                motion_scale(request, job.num_frames),
+                motion_scale(request, job),
                 pia=job.pia,
                 num_steps=total,
                 branch_by_branch=thrift.offload and job.look is None,
@@ -139,6 +141,7 @@ class DiffusionSystem(System[R]):
                 beginning=job.beginning,
                 seen=show,
             )
+            tick("denoising", 0, total)  # so that memory that runs out in the first pass is known to have done so there
             for step, latents in enumerate(passes, start=1):  # noqa: B007 - the last ones are the clip's
                 tick("denoising", step, total)
         return latents
@@ -179,9 +182,9 @@ class DiffusionSystem(System[R]):
             yield Note("animatediff_short_windows", {"frames": thrift.num_frames})
 
 
-def motion_scale(request: Diffusion, num_frames: int) -> MotionScale:
+def motion_scale(request: Diffusion, job: Job) -> MotionScale:
     """How much moves: one number where it is the same all along."""
-    scales = request.motion_scales(num_frames)
+    scales = request.motion_scales(job.num_frames, float(job.fps))
     return MotionScale(scales[0] if len(set(scales)) == 1 else scales)
 
 
@@ -190,8 +193,8 @@ def starting_noise(request: Diffusion, job: Job) -> Tensor:
     noise = sampling.starting_noise(request.seed, job.num_frames, job.size)
     if not request.freenoise or job.num_frames <= request.window:
         return noise
-    overlap = min(request.context_overlap, request.window - 1)
-    return rearranged(noise, freenoise_order(job.num_frames, request.window, overlap, request.seed))
+    windowing = windowing_for(request, loops=job.loops)
+    return rearranged(noise, freenoise_order(job.num_frames, windowing.length, windowing.overlap, request.seed))
 
 
 @contextmanager
@@ -208,6 +211,14 @@ def shape_of(sources: Sources, name: str) -> Shape:
     return Shape(width, height, 1, Fraction(1))
 
 
+def glimpsed(spool: FrameSpool) -> bytes:
+    """Tells one clip from another by some of its frames."""
+    total = hashlib.sha256(f"{spool.width} {spool.height} {len(spool)} {spool.fps}".encode())
+    for index in range(0, len(spool), max(1, len(spool) // 8)):
+        total.update(spool[index].tobytes())
+    return total.digest()
+
+
 def digest(sources: Sources) -> bytes:
     """Of all pictures and motions: the same latents only for the same ones."""
     total = hashlib.sha256()
@@ -218,4 +229,4 @@ def digest(sources: Sources) -> bytes:
     return total.digest()
 
 
-__all__ = ["PLENTY", "DiffusionSystem", "Job", "digest", "nothing", "shape_of", "where_it_computes"]
+__all__ = ["PLENTY", "DiffusionSystem", "Job", "digest", "glimpsed", "nothing", "shape_of", "where_it_computes"]

@@ -21,7 +21,7 @@ from inference.systems.animatediff.controls.frame_control import Control, FrameC
 from inference.systems.animatediff.controls.kinds import CONTROL_WEIGHTS
 from inference.systems.animatediff.engine import Pair, decode_bytes
 from inference.systems.animatediff.frames import LATENT, Size, filled, framed
-from inference.systems.animatediff.rendering import DiffusionSystem, Job, digest, where_it_computes
+from inference.systems.animatediff.rendering import DiffusionSystem, Job, digest, glimpsed, where_it_computes
 from inference.systems.animatediff.sampling import Beginning
 from inference.systems.animatediff.sparsectrl import encode_pictures
 from inference.systems.base import PLENTY, Clip, Frame, Sources, Thrift, Tick
@@ -29,6 +29,7 @@ from jobs.requests.base import Shape
 from jobs.requests.holds import Hold
 from jobs.requests.restyle import RestyleRequest
 from media.frames import SOUND_RATE, FrameSpool
+from media.passes import over_white
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Footage:
         """Frames at the new rate: of several that fall together, the first."""
         for number in range(self.count):
             frame = self.spool[min(len(self.spool) - 1, int(number * self.spool.fps / self.rate))]
-            yield filled(Image.fromarray(frame[..., :3]), self.size)
+            yield filled(Image.fromarray(over_white(frame)), self.size)
 
     @classmethod
     def of(cls, request: RestyleRequest, spool: FrameSpool) -> Footage:
@@ -68,7 +69,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
         pair = self.engine.pair(request)
         footage = Footage.of(request, sources.clip(request.clip))
         keep = _mask(sources.image(request.keep), footage.size) if request.keep else None
-        key = request, pair.names, digest(sources)
+        key = request, pair.names, digest(sources), glimpsed(footage.spool)
         latents = self.undecoded.take(key)
         if latents is None:
             job = self._job(request, pair, sources, footage, keep, tick, thrift)
@@ -97,7 +98,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
         thrift: Thrift,
     ) -> Job:
         tick("loading", 0, 4)
-        words = self.engine.words(request, pair, footage.count, footage.size, thrift)
+        words = self.engine.words(request, pair, (footage.count, footage.rate), footage.size, tick, thrift)
         tick("loading", 1, 4)
         beginning = self._beginning(request, pair, footage, keep, tick, thrift)
         conditions = {hold: self._conditions(hold, footage, tick, thrift) for hold in request.holds if hold.strength}
@@ -107,6 +108,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
         return Job(
             pair,
             footage.count,
+            footage.rate,
             footage.size,
             words,
             sources,
@@ -116,7 +118,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
             look_scale=request.look_scale,
             beginning=beginning,
             adapter=request.adapter or 0.0 if pair.module == "v3" else 0.0,
-            loops=request.context == "looped",
+            loops=request.loops,
         )
 
     def _beginning(
@@ -136,7 +138,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
             latents: list[Tensor] = []
             for number, picture in enumerate(footage, start=1):
                 latents.append(encode_pictures(vae, framed(picture, footage.size), generator).float().cpu())
-                tick("encoding", number, footage.count)
+                tick("watching", number, footage.count)
         device = self.place.device
         small = None if keep is None else functional.avg_pool2d(keep, LATENT)[:, :, None].to(device)
         return Beginning(torch.cat(latents, dim=2).to(device), request.strength, small)

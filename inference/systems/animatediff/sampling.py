@@ -18,6 +18,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from inference.systems.animatediff import errors
+from inference.systems.animatediff.blending import Mixture
 from inference.systems.animatediff.contexts import Windowing, fuse
 from inference.systems.animatediff.controls.frame_control import Control, steering
 from inference.systems.animatediff.motion_scale import MotionScale, scaled
@@ -65,9 +66,9 @@ def starting_noise(seed: int, num_frames: int, size: tuple[int, int], latent_cha
 class Words:
     """What the text encoder made of the prompts: its last hidden state, 77 tokens."""
 
-    positive: Tensor
+    positive: Tensor | Mixture
     """`[T, tokens, width]`, of each frame; or `[1, tokens, width]`, the same for all."""
-    negative: Tensor
+    negative: Tensor | Mixture
     """Likewise."""
     pooled: tuple[Tensor, Tensor] | None = None
     """SDXL's second encoder's, `[1, width]`: of the positive prompt and of the negative one."""
@@ -77,9 +78,7 @@ class Words:
     def context(self, frames: Sequence[int], *, guided: bool) -> Tensor:
         """`[B·T, tokens, width]` for the UNet: all frames of the negative branch, if guided, then of the positive."""
         branches = (self.negative, self.positive) if guided else (self.positive,)
-        return torch.cat(
-            [branch[list(frames)] if len(branch) > 1 else branch.expand(len(frames), -1, -1) for branch in branches]
-        )
+        return torch.cat([_at(branch, frames) for branch in branches])
 
     def added(self, *, guided: bool, like: Tensor) -> dict[str, Any] | None:
         """What SDXL is told beside the words, in the order of the branches; None for SD 1.5."""
@@ -89,6 +88,12 @@ class Words:
         text = torch.cat([negative, positive]) if guided else positive
         ids = torch.tensor([self.time_ids] * len(text))
         return {"text_embeds": text.to(like), "time_ids": ids.to(like)}
+
+
+def _at(branch: Tensor | Mixture, frames: Sequence[int]) -> Tensor:
+    if isinstance(branch, Mixture):
+        return branch.at(frames)
+    return branch[list(frames)] if len(branch) > 1 else branch.expand(len(frames), -1, -1)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
         thrift: Thrift,
     ) -> Job:
         tick("loading", 0, 4)
-        words = self.engine.words(request, pair, request.num_frames, size, thrift)
+        times = request.num_frames, Fraction(request.fps)
+        words = self.engine.words(request, pair, times, size, tick, thrift)
         tick("loading", 1, 4)
         pins = self._pins(request, pair, sources, size, thrift)
         tick("loading", 2, 4)
@@ -86,7 +87,7 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
         tick("loading", 3, 4)
         return Job(
             pair,
-            request.num_frames,
+            *times,
             size,
             words,
             sources,
@@ -96,7 +97,7 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
             look_scale=request.look_scale,
             pia=pins.pia,
             adapter=adapter,
-            loops=request.loop or request.context == "looped",
+            loops=request.loops,
         )
 
     def _adapter(self, request: AnimateDiffRequest, pair: Pair) -> float:
@@ -136,5 +137,5 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
 
     def _notes(self, request: AnimateDiffRequest, pair: Pair, adapter: float, thrift: Thrift) -> Iterator[Note]:
         yield from self.notes(request, pair, request.num_frames, thrift)
-        if request.control and not adapter and request.adapter is None:
+        if request.control and file_of(self.place.models, ADAPTER) is None:
             yield Note("animatediff_no_adapter")
