@@ -262,6 +262,7 @@ def test_what_others_draw_in_between_changes_nothing(tmp_path: Path) -> None:
     assert job.file("v3").to_bytes() == learned(unet).to_bytes()
 
 
+@pytest.mark.slow
 def test_learning_can_pause_and_its_windows_are_drawn(tmp_path: Path) -> None:
     _, unet = animating(tmp_path)
     job = learning(unet)
@@ -344,6 +345,7 @@ def test_recomputing_changes_no_number(tmp_path: Path, monkeypatch: pytest.Monke
         torch.testing.assert_close(at, wasteful.tensors[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_network_in_half_precision_learns_nearly_the_same(tmp_path: Path, dtype: torch.dtype) -> None:
     _, unet = animating(tmp_path, dtype)
@@ -573,6 +575,7 @@ def adapter(tmp_path: Path) -> Any:
     return open_lora(write(tmp_path / "adapter.ckpt", pair(stem, halves, 16)), "adapter")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_cameras_a_learned_motion_and_the_adapter_together_are_their_sum(tmp_path: Path, dtype: torch.dtype) -> None:
     """The image model that lent its matrices sees nothing of it, neither within nor after."""

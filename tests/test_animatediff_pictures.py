@@ -335,6 +335,7 @@ def test_motion_and_self_attention_are_left_alone(models: Path, unet: Any, seen:
     assert len(changed) == 16
 
 
+@pytest.mark.slow
 def test_several_adapters_add_up(models: Path, unet: Any, seen: SeenPictures) -> None:
     """A style from one picture and a face from another; the order in which they are named means nothing."""
     style = PicturePrompt(adapter(models, "plain"), seen, 0.7)

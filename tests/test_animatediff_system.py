@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.unets.unet_motion_model import UNetMotionModel
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -143,12 +144,10 @@ def test_without_an_image_model_or_a_motion_module_nothing_can_be_done(models: P
 # --- every module, every model ---
 
 
-SELDOM = tuple(name for name in MODULES if name not in ("pia", "v3", "animatelcm", "sdxl"))
+SELDOM = tuple(name for name in MODULES if name not in ("pia", "v3", "sdxl"))
 
 
-@pytest.mark.parametrize(
-    "module", ["v3", "animatelcm", "sdxl", *(pytest.param(name, marks=pytest.mark.slow) for name in SELDOM)]
-)
+@pytest.mark.parametrize("module", ["v3", "sdxl", *(pytest.param(name, marks=pytest.mark.slow) for name in SELDOM)])
 def test_every_motion_module_makes_a_clip_as_it_was_made_for(room: AnimateDiff, module: str) -> None:
     profile = MODULES[module]  # type: ignore[index]
     few: dict[str, Any] = {} if profile.distilled else {"num_inference_steps": 5}
@@ -157,7 +156,7 @@ def test_every_motion_module_makes_a_clip_as_it_was_made_for(room: AnimateDiff, 
     assert np.abs(np.diff(frames.astype(int), axis=0)).mean() > 0.5
 
 
-@pytest.mark.parametrize("model", ["toonyou", "dreams"])
+@pytest.mark.parametrize("model", ["toonyou", pytest.param("dreams", marks=pytest.mark.slow)])
 def test_the_image_model_makes_the_style(room: AnimateDiff, model: str) -> None:
     usual = render(room, request(model="stable-diffusion-v1-5"))
 
@@ -254,6 +253,7 @@ def test_a_long_clip_is_made_in_windows_whose_number_of_frames_does_not_grow(roo
     assert set(seen) == {16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["uniform", "looped", "batched"])
 def test_every_way_of_cutting_windows_gives_a_whole_clip(room: AnimateDiff, context: str) -> None:
     asked = request(num_frames=10, context=context, context_length=8, context_overlap=2, freenoise=False)
@@ -272,6 +272,7 @@ def test_in_a_loop_the_end_is_as_close_to_the_beginning_as_neighbours_are(room: 
 # --- pictures ---
 
 
+@pytest.mark.slow
 def test_pinned_pictures_are_what_the_clip_is_held_by(room: AnimateDiff) -> None:
     one = render(room, pinned(image="image"))
     other = render(room, pinned(image="last"))
@@ -282,6 +283,7 @@ def test_pinned_pictures_are_what_the_clip_is_held_by(room: AnimateDiff) -> None
     assert not np.array_equal(one, render(room, pinned(image="image", pin_scale=0.4)))
 
 
+@pytest.mark.slow
 def test_a_storyboard_pins_each_picture_where_it_says(room: AnimateDiff) -> None:
     story = pinned(image="image", pictures=("picture_1",), last="last", num_frames=5)
 
@@ -289,6 +291,7 @@ def test_a_storyboard_pins_each_picture_where_it_says(room: AnimateDiff) -> None
     assert len(render(room, story)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"pia_motion": "large"}, {"loop": True}], ids=str)
 def test_pia_makes_a_clip_of_a_picture(room: AnimateDiff, change: dict[str, Any]) -> None:
     asked: dict[str, Any] = {"image": "image", "module": "pia", "num_inference_steps": 5, "num_frames": 3}
@@ -320,6 +323,7 @@ def test_a_cancel_at_any_tick_ends_it(room: AnimateDiff) -> None:
     assert set(ticks) == {"reading", "loading", "denoising", "decoding"}
 
 
+@pytest.mark.slow
 def test_sparing_memory_gives_the_same_clip_but_for_roundings(room: AnimateDiff) -> None:
     usual = render(room, pinned(num_frames=2))
     spared = render(room, pinned(num_frames=2), Thrift(offload=True))
@@ -331,6 +335,25 @@ def test_sparing_memory_gives_the_same_clip_but_for_roundings(room: AnimateDiff)
     assert room.thriftier(Thrift(offload=True), "decoding") == tiles
     assert room.thriftier(tiles, "decoding") is None
     assert np.abs(usual.astype(int) - render(room, pinned(num_frames=2), tiles)).mean() < 1, "one tile at this size"
+
+
+@pytest.mark.parametrize("thrift", [Thrift(), Thrift(offload=True)], ids=str)
+def test_memory_that_runs_out_in_the_first_pass_is_known_to_have_done_so(
+    room: AnimateDiff, thrift: Thrift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the last tick before it the renderer knows what may help."""
+    stages: list[str] = []
+
+    def watch(stage: str, step: int, total: int) -> None:
+        stages.append(stage)
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(UNetMotionModel, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError), torch.inference_mode():
+        room.render(request(), Sources({}), watch, thrift)
+    assert stages[-1] == "denoising"
 
 
 def test_what_is_missing_or_foreign_is_named(models: Path, tmp_path: Path) -> None:
@@ -400,9 +423,8 @@ def mask() -> Image.Image:
     return Image.fromarray(pixels).convert("RGB")
 
 
-@pytest.mark.parametrize(
-    "hold", ["depth, tile 0.5", "openpose", *(pytest.param(hold, marks=pytest.mark.slow) for hold in HOLDS)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("hold", [*HOLDS, "depth, tile 0.5"])
 def test_a_clip_is_held_by_what_a_controlnet_sees(place: Place, hold: str) -> None:
     free, held = restyled(place), restyled(place, hold=hold)
 
@@ -410,6 +432,7 @@ def test_a_clip_is_held_by_what_a_controlnet_sees(place: Place, hold: str) -> No
     assert not np.array_equal(free, held)
 
 
+@pytest.mark.slow
 def test_less_strength_stays_closer_to_the_clip(place: Place) -> None:
     """By the latents: what a random decoder makes of them says nothing about likeness."""
     asked: dict[str, Any] = {"num_inference_steps": 10, "module": "v3"}

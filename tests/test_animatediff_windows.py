@@ -309,6 +309,7 @@ def test_spatial_and_temporal_layers_learn_apart_and_the_network_does_not() -> N
     assert all(bool(lora.up.weight.any()) for lora in learning.temporal.values())
 
 
+@pytest.mark.slow
 def test_what_is_learned_lowers_the_loss() -> None:
     """Measured on noise that was not learned from."""
     unet = tiny_unet()
