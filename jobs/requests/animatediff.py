@@ -1,6 +1,5 @@
 """AnimateDiff (Guo et al. 2023): words, and pictures if you like, become a clip in the style of any SD 1.5 model."""
 
-import math
 from collections.abc import Collection
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal, Self
@@ -21,14 +20,15 @@ from jobs.requests.base import (
     Work,
     seed_of,
 )
+from jobs.requests.canvas import canvas, on_grid, shape_of
 from jobs.requests.diffusion import Diffusion
 from jobs.schedules.times import places
 
 MOST_FRAMES = 256
 MOST_PICTURES = 8
 LARGEST = 1024 * 1024
-GRID = 64
-"""Sides are multiples of it: three times halved below a latent of 8 pixels."""
+LEAST = 256
+"""Pixels of a side that nobody said."""
 ASPECTS = {"square": 1.0, "landscape": 3 / 2, "portrait": 2 / 3, "wide": 16 / 9, "tall": 9 / 16}
 Aspect = Literal["auto", "square", "landscape", "portrait", "wide", "tall"]
 Follow = Literal["auto", "picture", "drawing", "pia"]
@@ -281,15 +281,15 @@ class AnimateDiffRequest(Diffusion, Generation):
         if self.shape != "auto":
             aspect = ASPECTS[self.shape]
         elif first is not None and first in sources:
-            aspect = min(max(sources[first].width / sources[first].height, 1 / 2), 2.0)
+            aspect = shape_of(sources[first].width, sources[first].height)
         else:
             aspect = 1.0
         side = self.profile.side
         if self.width:
-            return self.width, _on_grid(self.width / aspect)
+            return self.width, on_grid(self.width / aspect, LEAST)
         if self.height:
-            return _on_grid(self.height * aspect), self.height
-        return _on_grid(side * math.sqrt(aspect)), _on_grid(side / math.sqrt(aspect))
+            return on_grid(self.height * aspect, LEAST), self.height
+        return canvas(side, aspect, LEAST)
 
     def gives(self, sources: Sources) -> Shape:
         """What was asked for.
@@ -306,7 +306,3 @@ class AnimateDiffRequest(Diffusion, Generation):
         """Windows overlap, so some frames are denoised twice; without guidance each costs half."""
         width, height = self.size(sources)
         return Work(self.num_frames, width * height / 1e6, self.passes(self.num_frames))
-
-
-def _on_grid(pixels: float) -> int:
-    return max(256, round(pixels / GRID) * GRID)

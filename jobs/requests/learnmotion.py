@@ -1,6 +1,5 @@
 """Learn a motion: from a short clip how it moves, not how it looks, by MotionDirector's recipe (Zhao et al. 2023)."""
 
-import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
@@ -12,13 +11,14 @@ from pydantic import Field, field_validator
 from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import PREVIOUS, Advanced, ClipRef, Rates, Seeded, Shape, Sources, Suggested, Work
+from jobs.requests.canvas import canvas, shape_of
 from jobs.requests.diffusion import ModelUnknown, ModuleMissing, image_models, kind_of, kinds_with, suggest_models
 from jobs.schedules.passage import quoted
 
 SHORTEST, LONGEST = 1.0, 8.0
 """Seconds of a clip that shows one motion."""
 FEWEST_FRAMES = 8
-GRID = 64
+LEAST = 128
 LOOK_FRAMES, LOOK_FPS, LOOK_STEPS = 16, 8, 20
 """Of the clip that shows what was learned."""
 NAME = re.compile(r"[^\W_][\w .+-]{0,31}")
@@ -123,8 +123,7 @@ class LearnMotionRequest(Seeded):
             raise MotionClipLength(seconds=round(seconds, 1), least=SHORTEST, most=LONGEST)
         if clip.num_frames < FEWEST_FRAMES:
             raise MotionClipFrames(frames=clip.num_frames, least=FEWEST_FRAMES)
-        aspect = min(max(clip.width / clip.height, 1 / 2), 2.0)
-        return _on_grid(self.size * math.sqrt(aspect)), _on_grid(self.size / math.sqrt(aspect))
+        return canvas(self.size, shape_of(clip.width, clip.height), LEAST)
 
     def gives(self, sources: Sources) -> Shape:
         """A clip that shows what was learned.
@@ -138,7 +137,3 @@ class LearnMotionRequest(Seeded):
         """Steps of learning, over 16 frames each."""
         width, height = self.pixels(sources)
         return Work(LOOK_FRAMES, width * height / 1e6, self.learning_steps)
-
-
-def _on_grid(pixels: float) -> int:
-    return max(128, round(pixels / GRID) * GRID)

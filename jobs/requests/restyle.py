@@ -11,11 +11,12 @@ from pydantic import Field, model_validator
 from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES, Module, family_of
 from jobs.requests.base import Advanced, ClipRef, MaybeImageRef, Rates, Shape, Sources, Suggested, Work
+from jobs.requests.canvas import canvas, shape_of
 from jobs.requests.diffusion import Diffusion
 from jobs.requests.holds import HOLDS, Hold, holds, suggest_holds
 
 MOST_FRAMES = 256
-GRID = 64
+LEAST = 256
 
 
 class RestyleNothing(Refusal):
@@ -126,8 +127,7 @@ class RestyleRequest(Diffusion):
     def pixels(self, sources: Sources) -> tuple[int, int]:
         """Width and height: the clip's shape, within 2 to 1, on the area that was asked for."""
         clip = sources[self.clip]
-        aspect = min(max(clip.width / clip.height, 1 / 2), 2.0)
-        return _on_grid(self.size * math.sqrt(aspect)), _on_grid(self.size / math.sqrt(aspect))
+        return canvas(self.size, shape_of(clip.width, clip.height), LEAST)
 
     def gives(self, sources: Sources) -> Shape:
         """The part of the clip that is redrawn, with its sound.
@@ -147,7 +147,3 @@ class RestyleRequest(Diffusion):
         width, height = self.pixels(sources)
         passes = math.ceil(self.passes(count) * self.strength * (1 + 0.4 * len(self.holds)))
         return Work(count, width * height / 1e6, max(1, passes))
-
-
-def _on_grid(pixels: float) -> int:
-    return max(256, round(pixels / GRID) * GRID)

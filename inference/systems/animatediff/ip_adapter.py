@@ -127,7 +127,7 @@ def open_ip_adapter(path: Path, model: str) -> IpAdapter:
         raise errors.AnimateDiffForeign(model=model, file=file.name, wanted="IP-Adapter", example=example)
     tensors = _apart(file.renamed(NAMES[kind], "IP-Adapter"))
     shapes = loader.shapes_of(tensors)
-    with loader._sized(file, shapes):
+    with loader.sized(file, shapes):
         wanted = _wanted(kind, shapes)
     loader.compare(file, shapes, wanted)
     return IpAdapter(
@@ -146,7 +146,7 @@ def _read(path: Path, model: str) -> TensorFile:
     if path.suffix == ".safetensors":
         return loader.read(path, model)
     try:
-        held = cast(Any, loader._unpickled(path))
+        held = cast(Any, loader.unpickled(path))
         entries = {f"{part}.{name}": at for part in ("image_proj", "ip_adapter") for name, at in held[part].items()}
         tensors: Tensors = {name: at for name, at in entries.items() if isinstance(at, Tensor)}
         if not tensors or len(tensors) < len(entries):

@@ -111,7 +111,7 @@ def read(path: Path, model: str) -> TensorFile:
         AnimateDiffUnreadable: missing, damaged, too large, or something else than tensors.
     """
     try:
-        held: object = load_file(path) if path.suffix == ".safetensors" else _unpickled(path)
+        held: object = load_file(path) if path.suffix == ".safetensors" else unpickled(path)
         tensors = _unwrapped(held)
     except (
         OSError, RuntimeError, ValueError, TypeError, EOFError, LookupError, AttributeError,
@@ -121,7 +121,12 @@ def read(path: Path, model: str) -> TensorFile:
     return TensorFile(model, path.name, tensors)
 
 
-def _unpickled(path: Path) -> object:
+def unpickled(path: Path) -> object:
+    """What torch's `weights_only` reader takes out of a pickle: tensors and plain values; nothing is run.
+
+    Raises:
+        ValueError: it is too large, or holds something else.
+    """
     if path.stat().st_size > MOST_BYTES:
         raise ValueError("too large")
     if zipfile.is_zipfile(path):
@@ -251,7 +256,7 @@ def motion_in(file: TensorFile, version: Version | None = None) -> Motion:
     """The motion modules in a file that was read."""
     tensors = file.renamed(MOTION, "file of motion modules")
     shapes, positions = shapes_of(tensors), file.positions
-    with _sized(file, shapes):
+    with sized(file, shapes):
         sizes = motion_sizes(shapes, positions)
         wanted = parameters_of(build_adapter(sizes))
     compare(file, shapes, wanted)
@@ -262,7 +267,7 @@ def motion_in(file: TensorFile, version: Version | None = None) -> Motion:
 
 
 @contextmanager
-def _sized(file: TensorFile, shapes: Shapes) -> Generator[None]:
+def sized(file: TensorFile, shapes: Shapes) -> Generator[None]:
     """What is wrong with a file of which not even the sizes can be told."""
     try:
         yield
@@ -323,7 +328,7 @@ def sparse_in(file: TensorFile, dtype: torch.dtype) -> SparseControlNetModel:
     """The SparseCtrl in a file that was read."""
     tensors = file.renamed(SPARSE_CONTROL, "SparseCtrl")
     shapes, positions = shapes_of(tensors), file.positions
-    with _sized(file, shapes):
+    with sized(file, shapes):
         network = build_sparse(sparse_sizes(shapes, positions))
     compare(file, shapes, parameters_of(network))
     follow_original(network)

@@ -1,26 +1,15 @@
-"""Kinds of control and the folders below `place.models` that each needs: torch-free, for whoever only has to know."""
+"""Kinds of control and the folders below `place.models` that each needs: as the request declares them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-ControlKind = Literal["depth", "openpose", "lineart", "softedge", "tile"]
+from jobs.requests.holds import HOLDS, HoldName
 
-CONTROL_WEIGHTS: Mapping[ControlKind, str] = {
-    "depth": "controlnet-depth",
-    "openpose": "controlnet-openpose",
-    "lineart": "controlnet-lineart",
-    "softedge": "controlnet-softedge",
-    "tile": "controlnet-tile",
-}
+ControlKind = HoldName
+
+CONTROL_WEIGHTS: Mapping[ControlKind, str] = {kind: weights[0] for kind, weights in HOLDS.items()}
 """The ControlNet of each kind."""
 
-DETECTOR_WEIGHTS: Mapping[ControlKind, tuple[str, ...]] = {
-    "depth": ("depth-anything-v2-small",),
-    "openpose": ("rtdetr-r50", "vitpose-base"),
-    "lineart": ("lineart",),
-    "softedge": ("hed",),
-    "tile": (),
-}
+DETECTOR_WEIGHTS: Mapping[ControlKind, tuple[str, ...]] = {kind: weights[1:] for kind, weights in HOLDS.items()}
 """What draws its conditions; nothing but the frame itself goes into a tile."""
