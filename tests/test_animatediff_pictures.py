@@ -256,8 +256,9 @@ def test_one_branch_is_the_positive_one(kind: str, models: Path, unet: Any, seen
         with torch.no_grad(), adapter(models, kind).put_into(unet, seen):
             guided = unet(x.repeat(2, 1, 1, 1, 1), 7, encoder_hidden_states=context.repeat(2, 1, 1)).sample
             alone = unet(x, 7, encoder_hidden_states=context).sample
-        assert torch.allclose(guided[1:], alone, atol=1e-5)
-        assert not torch.allclose(guided[:1], alone, atol=1e-3)
+        # Matrices of another height are multiplied in another order, and a random network makes that larger.
+        assert (guided[1:] - alone).abs().max() < 2e-3
+        assert (guided[:1] - alone).abs().max() > 2e-2
 
 
 def test_the_denoiser_needs_to_know_nothing_of_it(models: Path, unet: Any, seen: SeenPictures) -> None:
