@@ -18,6 +18,7 @@ from jobs.queue import script
 from jobs.recipe import Digest
 from jobs.record import Job, Rendered
 from jobs.requests.learnmotion import NAME, LearnedOn, LearnMotionRequest
+from jobs.schedules.passage import quoted
 
 Answer = Literal["kept", "replaced", "full", "gone"]
 """`replaced`: its owner had another of that name. `full`: as many as one may have. `gone`: the job is, or will be."""
@@ -189,4 +190,4 @@ class Motions(Book[Motion]):
 
 
 def _missing(name: str, there: Sequence[Motion]) -> NoSuchMotion:
-    return NoSuchMotion(name=name[:40], known=", ".join(each.name for each in there)[:1000] or "none yet")
+    return NoSuchMotion(name=quoted(name), known=", ".join(each.name for each in there)[:1000] or "none yet")
