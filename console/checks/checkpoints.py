@@ -1,10 +1,14 @@
 """Which systems can render, and with what."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from console.checks import Check
 from inference.settings import SystemSettings, tables_of
 from inference.systems import ROOMS
+from inference.systems.animatediff.installed import style_fault, styles_of
+from inference.systems.animatediff.weights import CLIP_TOKENIZER
 from jobs.workers import best_system
 
 PULL = "python -m console models pull"
@@ -20,7 +24,15 @@ def checkpoints(models: Path, systems: SystemSettings) -> list[Check]:
         if installed is not None:
             found[name] = installed
         checks.append(_system(name, installed, enabled=tables[name]["enabled"]))
-    return [*checks, _front_door(found)]
+    return [*checks, *_styles(models, tables["animatediff"]), _front_door(found)]
+
+
+def _styles(models: Path, table: Mapping[str, Any]) -> Iterator[Check]:
+    """The owner's image models that cannot be used, each with the reason."""
+    words = CLIP_TOKENIZER.layout_in(models) is not None
+    for name in styles_of(table):
+        if fault := style_fault(models, name, table, words=words):
+            yield Check(f"style {name}", "warn", fault, "It is not offered until this is mended in config.toml")
 
 
 def _system(name: str, installed: tuple[str, ...] | None, *, enabled: bool) -> Check:

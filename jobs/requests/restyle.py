@@ -45,7 +45,7 @@ class RestyleRequest(Diffusion):
 
     system: Literal["restyle"] = "restyle"
     clip: ClipRef = Field(default="clip", description="the video or GIF")
-    keep: MaybeImageRef = Field(default=None, description="a mask: what is white in it stays as it is")
+    keep: MaybeImageRef = Field(default=None, description="a mask: white or clear stays as it is, black changes")
     strength: float = Field(default=0.65, ge=0.1, le=1.0, description="how far it may go from the video's own look")
     hold: Annotated[str, Suggested(suggest_holds)] = Field(
         default="auto", max_length=120, description="what is held: depth, softedge, lineart, openpose, tile; or none"

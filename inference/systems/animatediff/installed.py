@@ -5,21 +5,25 @@ An owner's own image models stand in `[systems.animatediff] styles`: a name, and
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from inference.depth_weights import DEPTH
 from inference.systems.animatediff.weights import BASES, BY_NAME, CLIP_TOKENIZER, WEIGHTS
 from inference.weights import Layout, Weights
-from jobs.requests.animatediff_modules import MODULES, family_of
+from jobs.requests.animatediff_modules import MODULES, Family, family_of
 
 HUB = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 FOLDER_FILES = {
     "sd15": ("text_encoder/{model}", "unet/{diffusion}", "vae/{diffusion}"),
     "sdxl": ("text_encoder/{model}", "text_encoder_2/{model}", "unet/{diffusion}", "vae/{diffusion}"),
 }
+LONGEST_HEADER = 16_000_000
+"""Bytes of a safetensors file's names; SDXL's take a third of a million."""
 TENSORS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 
 
@@ -32,12 +36,7 @@ def installed(models: Path, options: Mapping[str, Any]) -> tuple[str, ...] | Non
     """
     there = [weights.name for weights in (*WEIGHTS, DEPTH) if weights.layout_in(models)]
     words = CLIP_TOKENIZER.name in there
-    fetched = {weights.name: weights.layout_in(models) is not None for weights in style_weights(options)}
-    styles = [
-        name
-        for name in styles_of(options)
-        if fetched.get(name, True) and _usable(style_path(models, name, options), words=words)
-    ]
+    styles = [name for name in styles_of(options) if style_fault(models, name, options, words=words) is None]
     lost = [
         base.name
         for base in BASES
@@ -47,6 +46,54 @@ def installed(models: Path, options: Mapping[str, Any]) -> tuple[str, ...] | Non
     families = {family_of(name) for name in (*styles, *(base.name for base in BASES)) if name in found}
     moves = {profile.family for profile in MODULES.values() if profile.weights in found}
     return found if families & moves else None
+
+
+def style_fault(models: Path, name: str, options: Mapping[str, Any], *, words: bool) -> str | None:
+    """Why an owner's image model cannot be used, for the owner; None where it can, as far as names tell.
+
+    Args:
+        models: folder of the checkpoints.
+        name: of the style.
+        options: the table `[systems.animatediff]`.
+        words: whether `clip-tokenizer` is there.
+    """
+    path = style_path(models, name, options)
+    hub = {weights.name: weights for weights in style_weights(options)}
+    if name in hub and hub[name].layout_in(models) is None:
+        return f"is not fetched: python -m console models pull {name}"
+    if not path.exists():
+        return f"{path} is not there"
+    if path.is_file() and not words:
+        return "is a single file, which needs: python -m console models pull clip-tokenizer"
+    found = _family(path, path.stat().st_mtime_ns)
+    if found is None:
+        return f"{path} is no whole image model"
+    if found != family_of(name):
+        return (
+            f"is of {'SDXL' if found == 'sdxl' else 'SD 1.5'}; names of SDXL models, and only those, begin with sdxl-"
+        )
+    return None
+
+
+@lru_cache(256)
+def _family(path: Path, _changed: int) -> Family | None:
+    """What an image model seems to be, by a folder's parts or a file's names; of a pickle its owner's word is taken."""
+    if path.is_dir():
+        parts = [part for part in ("unet", "vae", "text_encoder") if (path / part / "config.json").is_file()]
+        second = (path / "text_encoder_2").is_dir()
+        return None if len(parts) < 3 else "sdxl" if second else "sd15"
+    if path.suffix != ".safetensors":
+        return "sdxl" if path.name.startswith("sdxl") else "sd15"
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            names = json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
+    except (OSError, ValueError):
+        return None
+    whole = any(key.startswith("model.diffusion_model.") for key in names)
+    if whole and any(key.startswith("conditioner.embedders.1.") for key in names):
+        return "sdxl"
+    return "sd15" if whole and any(key.startswith("cond_stage_model.") for key in names) else None
 
 
 def styles_of(options: Mapping[str, Any]) -> Mapping[str, str]:

@@ -71,7 +71,7 @@ class LearnMotion(System[LearnMotionRequest]):
             fps=Fraction(LOOK_FPS),
             frames=self.looks.undecoded.decoded(self.engine, pair.base, latents, key, tick, thrift),
             weights=pair.names,
-            facts={"model": pair.base.name, "loss": f"{file.about.first_loss:.3f} → {file.about.last_loss:.3f}"},
+            facts={"model": pair.base.name, "loss": f"loss {file.about.first_loss:.3f} → {file.about.last_loss:.3f}"},
             learned=file.to_bytes(),
         )
 

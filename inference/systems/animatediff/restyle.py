@@ -25,6 +25,7 @@ from inference.systems.animatediff.rendering import DiffusionSystem, Job, digest
 from inference.systems.animatediff.sampling import Beginning
 from inference.systems.animatediff.sparsectrl import encode_pictures
 from inference.systems.base import PLENTY, Clip, Frame, Sources, Thrift, Tick
+from jobs.errors import Note
 from jobs.requests.base import Shape
 from jobs.requests.holds import Hold
 from jobs.requests.restyle import RestyleRequest
@@ -82,7 +83,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
             fps=footage.rate,
             frames=frames if keep is None else _laid_over(frames, footage, keep),
             sound=footage.sound(),
-            notes=tuple(self.notes(request, pair, footage.count, thrift)),
+            notes=(*self.notes(request, pair, footage.count, thrift), *_of_mask(keep)),
             weights=tuple(dict.fromkeys((*pair.names, *sorted(request.wanted)))),
             facts={"model": pair.base.name},
         )
@@ -171,6 +172,14 @@ class Restyle(DiffusionSystem[RestyleRequest]):
 def _mask(picture: Image.Image, size: Size) -> Tensor:
     """`[1, 1, H, W]`, 1 where it is white: there the clip stays as it is."""
     return torch.from_numpy(np.asarray(filled(picture, size).convert("L"), dtype=np.float32) / 255)[None, None]
+
+
+def _of_mask(keep: Tensor | None) -> Iterator[Note]:
+    """A mask of one colour is seldom meant."""
+    if keep is not None and float(keep.min()) > 0.98:
+        yield Note("mask_keeps_all")
+    elif keep is not None and float(keep.max()) < 0.02:
+        yield Note("mask_keeps_nothing")
 
 
 def _laid_over(frames: Iterator[Frame], footage: Footage, keep: Tensor) -> Iterator[Frame]:
