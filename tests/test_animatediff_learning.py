@@ -198,8 +198,9 @@ def test_chosen_frames_become_latents_one_by_one() -> None:
     assert latents(1).dtype == torch.float32
     assert torch.equal(latents(1), latents(1))
     assert not torch.equal(latents(1), latents(2))
-    with_alpha = np.concatenate([frames, frames[..., :1]], axis=-1)
-    assert torch.equal(latents(1, with_alpha), latents(1))
+    full, none = (np.concatenate([frames, np.full_like(frames[..., :1], alpha)], axis=-1) for alpha in (255, 0))
+    assert torch.equal(latents(1, full), latents(1))
+    assert torch.equal(latents(1, none), latents(1, np.full_like(frames, 255))), "what it lets through is white"
 
 
 # -- learning --
