@@ -13,6 +13,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from inference import ldm
 from inference.systems.svd.architecture import Architecture, UNetSizes, VaeSizes
 
 
@@ -42,22 +43,14 @@ Target = str | Into
 KeyMap = Mapping[str, Target]
 """Published prefix → our prefix; an `Into` takes whole names only, except `UNUSED`, which drops all below it."""
 
-RES_BLOCK_2D: KeyMap = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "skip_connection": "conv_shortcut",
-}
-RES_BLOCK: KeyMap = {
-    **{name: f"spatial_res_block.{ours}" for name, ours in RES_BLOCK_2D.items()},
-    **{f"time_stack.{name}": f"temporal_res_block.{ours}" for name, ours in RES_BLOCK_2D.items()},
+RES_BLOCK: ldm.Names = {
+    **{name: f"spatial_res_block.{ours}" for name, ours in ldm.RES_BLOCK.items()},
+    **{f"time_stack.{name}": f"temporal_res_block.{ours}" for name, ours in ldm.RES_BLOCK.items()},
     "time_mixer.mix_factor": "time_mixer.mix_factor",
 }
 """VideoResBlock → SpatioTemporalResBlock."""
 
-TRANSFORMER: KeyMap = {
+TRANSFORMER: ldm.Names = {
     **{name: name for name in ("norm", "proj_in", "proj_out", "transformer_blocks", "time_mixer.mix_factor")},
     "time_stack": "temporal_transformer_blocks",
     "time_pos_embed.0": "time_pos_embed.linear_1",
@@ -65,23 +58,10 @@ TRANSFORMER: KeyMap = {
 }
 """SpatialVideoTransformer → TransformerSpatioTemporalModel."""
 
-VAE_RES_BLOCK: KeyMap = {
-    **{name: name for name in ("norm1", "conv1", "norm2", "conv2")},
-    "nin_shortcut": "conv_shortcut",
-}
 VIDEO_VAE_RES_BLOCK: KeyMap = {
-    **{name: f"spatial_res_block.{ours}" for name, ours in VAE_RES_BLOCK.items()},
-    **{f"time_stack.{name}": f"temporal_res_block.{ours}" for name, ours in RES_BLOCK_2D.items()},
+    **{name: f"spatial_res_block.{ours}" for name, ours in ldm.VAE_RES_BLOCK.items()},
+    **{f"time_stack.{name}": f"temporal_res_block.{ours}" for name, ours in ldm.RES_BLOCK.items()},
     "mix_factor": "time_mixer.mix_factor",
-}
-VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
-
-CLIP_LAYER: KeyMap = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
 }
 TEXT_LEFTOVERS = ("positional_embedding", "text_projection", "logit_scale", "token_embedding", "ln_final")
 """Of OpenCLIP's text tower, which the release carries along without its layers."""
@@ -146,52 +126,7 @@ def look_up(key: str, names: KeyMap) -> Target | None:
 
 def unet_map(sizes: UNetSizes) -> KeyMap:
     """VideoUNet → UNetSpatioTemporalConditionModel."""
-    return {
-        "time_embed.0": "time_embedding.linear_1",
-        "time_embed.2": "time_embedding.linear_2",
-        "label_emb.0.0": "add_embedding.linear_1",
-        "label_emb.0.2": "add_embedding.linear_2",
-        "input_blocks.0.0": "conv_in",
-        "out.0": "conv_norm_out",
-        "out.2": "conv_out",
-        **_down_blocks(sizes),
-        **under("middle_block.0", "mid_block.resnets.0", RES_BLOCK),
-        **under("middle_block.1", "mid_block.attentions.0", TRANSFORMER),
-        **under("middle_block.2", "mid_block.resnets.1", RES_BLOCK),
-        **_up_blocks(sizes),
-    }
-
-
-def _down_blocks(sizes: UNetSizes) -> KeyMap:
-    """Input blocks count on through all levels: the res blocks of a level, then its downsampler."""
-    names: dict[str, Target] = {}
-    index = 1
-    for level, attends in enumerate(sizes.attention):
-        for layer in range(sizes.res_blocks):
-            names |= under(f"input_blocks.{index}.0", f"down_blocks.{level}.resnets.{layer}", RES_BLOCK)
-            if attends:
-                names |= under(f"input_blocks.{index}.1", f"down_blocks.{level}.attentions.{layer}", TRANSFORMER)
-            index += 1
-        if level + 1 < len(sizes.attention):
-            names[f"input_blocks.{index}.0.op"] = f"down_blocks.{level}.downsamplers.0.conv"
-            index += 1
-    return names
-
-
-def _up_blocks(sizes: UNetSizes) -> KeyMap:
-    """Output blocks go from the coarsest level up; an upsampler ends its level's last block, behind the attention."""
-    names: dict[str, Target] = {}
-    layers = sizes.res_blocks + 1
-    for block, attends in enumerate(reversed(sizes.attention)):
-        for layer in range(layers):
-            index = block * layers + layer
-            names |= under(f"output_blocks.{index}.0", f"up_blocks.{block}.resnets.{layer}", RES_BLOCK)
-            if attends:
-                names |= under(f"output_blocks.{index}.1", f"up_blocks.{block}.attentions.{layer}", TRANSFORMER)
-        if block + 1 < len(sizes.attention):
-            place = 2 if attends else 1
-            names[f"output_blocks.{block * layers + layers - 1}.{place}.conv"] = f"up_blocks.{block}.upsamplers.0.conv"
-    return names
+    return ldm.unet(sizes.attention, sizes.res_blocks, RES_BLOCK, TRANSFORMER)
 
 
 def encoder_map(sizes: VaeSizes) -> KeyMap:
@@ -201,12 +136,12 @@ def encoder_map(sizes: VaeSizes) -> KeyMap:
         "encoder.norm_out": "encoder.conv_norm_out",
         "encoder.conv_out": "encoder.conv_out",
         "quant_conv": "quant_conv",
-        **_vae_middle("encoder.mid", "encoder.mid_block", VAE_RES_BLOCK),
+        **_vae_middle("encoder.mid", "encoder.mid_block", ldm.VAE_RES_BLOCK),
     }
     for level in range(len(sizes.channels)):
         for layer in range(sizes.res_blocks):
             ours = f"encoder.down_blocks.{level}.resnets.{layer}"
-            names |= under(f"encoder.down.{level}.block.{layer}", ours, VAE_RES_BLOCK)
+            names |= under(f"encoder.down.{level}.block.{layer}", ours, ldm.VAE_RES_BLOCK)
         names[f"encoder.down.{level}.downsample.conv"] = f"encoder.down_blocks.{level}.downsamplers.0.conv"
     return names
 
@@ -236,7 +171,7 @@ def _vae_middle(published: str, ours: str, res_block: KeyMap) -> KeyMap:
         **under(f"{published}.block_2", f"{ours}.resnets.1", res_block),
         **{
             f"{published}.attn_1.{name}.{kind}": Into((f"{ours}.attentions.0.{target}.{kind}",), "linear")
-            for name, target in VAE_ATTENTION.items()
+            for name, target in ldm.VAE_ATTENTION.items()
             for kind in ("weight", "bias")
         },
     }
@@ -254,7 +189,7 @@ def clip_map(layers: int) -> KeyMap:
     }
     for layer in range(layers):
         published, ours = f"transformer.resblocks.{layer}", f"vision_model.encoder.layers.{layer}"
-        names |= under(published, ours, CLIP_LAYER)
+        names |= under(published, ours, ldm.CLIP_LAYER)
         for kind in ("weight", "bias"):
             names[f"{published}.attn.in_proj_{kind}"] = Into(
                 tuple(f"{ours}.self_attn.{part}_proj.{kind}" for part in "qkv")

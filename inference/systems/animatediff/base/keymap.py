@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
+from inference import ldm
 from inference.systems.animatediff.base.architecture import UNetSizes, VaeSizes
 from inference.systems.animatediff.keymap import KeyMap, under
 
@@ -56,79 +57,14 @@ USELESS = KeyMap(
 )
 """What is found in whole-model files and is in none of the four networks."""
 
-RES_BLOCK: Names = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "skip_connection": "conv_shortcut",
-}
-TRANSFORMER: Names = {name: name for name in ("norm", "proj_in", "proj_out", "transformer_blocks")}
-
 
 def unet_map(sizes: UNetSizes) -> KeyMap:
     """UNetModel → UNet2DConditionModel."""
-    return KeyMap(
-        {
-            "time_embed.0": "time_embedding.linear_1",
-            "time_embed.2": "time_embedding.linear_2",
-            "label_emb.0.0": "add_embedding.linear_1",
-            "label_emb.0.2": "add_embedding.linear_2",
-            "input_blocks.0.0": "conv_in",
-            "out.0": "conv_norm_out",
-            "out.2": "conv_out",
-            **_down_blocks(sizes),
-            **under("middle_block.0", "mid_block.resnets.0", RES_BLOCK),
-            **under("middle_block.1", "mid_block.attentions.0", TRANSFORMER),
-            **under("middle_block.2", "mid_block.resnets.1", RES_BLOCK),
-            **_up_blocks(sizes),
-        }
-    )
+    return KeyMap(ldm.unet([depth > 0 for depth in sizes.depths], sizes.res_blocks))
 
 
-def _down_blocks(sizes: UNetSizes) -> dict[str, str | None]:
-    """Input blocks count on through all levels: the res blocks of a level, then its downsampler."""
-    names: dict[str, str | None] = {}
-    index = 1
-    for level, depth in enumerate(sizes.depths):
-        for layer in range(sizes.res_blocks):
-            names |= under(f"input_blocks.{index}.0", f"down_blocks.{level}.resnets.{layer}", RES_BLOCK)
-            if depth:
-                names |= under(f"input_blocks.{index}.1", f"down_blocks.{level}.attentions.{layer}", TRANSFORMER)
-            index += 1
-        if level + 1 < len(sizes.depths):
-            names[f"input_blocks.{index}.0.op"] = f"down_blocks.{level}.downsamplers.0.conv"
-            index += 1
-    return names
-
-
-def _up_blocks(sizes: UNetSizes) -> dict[str, str | None]:
-    """From the coarsest level up; an upsampler stands in its level's last block, behind the attention if any."""
-    names: dict[str, str | None] = {}
-    layers = sizes.res_blocks + 1
-    for block, depth in enumerate(reversed(sizes.depths)):
-        for layer in range(layers):
-            index = block * layers + layer
-            names |= under(f"output_blocks.{index}.0", f"up_blocks.{block}.resnets.{layer}", RES_BLOCK)
-            if depth:
-                names |= under(f"output_blocks.{index}.1", f"up_blocks.{block}.attentions.{layer}", TRANSFORMER)
-        if block + 1 < len(sizes.depths):
-            index, place = block * layers + layers - 1, 2 if depth else 1
-            names[f"output_blocks.{index}.{place}.conv"] = f"up_blocks.{block}.upsamplers.0.conv"
-    return names
-
-
-VAE_RES_BLOCK: Names = {
-    **{name: name for name in ("norm1", "conv1", "norm2", "conv2")},
-    "nin_shortcut": "conv_shortcut",
-}
 VAE_ATTENTION: Names = {
-    "norm": "group_norm",
-    "q": "to_q",
-    "k": "to_k",
-    "v": "to_v",
-    "proj_out": "to_out.0",
+    **ldm.VAE_ATTENTION,
     # A converter of 2023 took diffusers' new names over; many merges still have them.
     **{name: name for name in ("to_q", "to_k", "to_v", "to_out.0")},
 }
@@ -140,13 +76,13 @@ def vae_map(sizes: VaeSizes) -> KeyMap:
     for half in ("encoder", "decoder"):
         names |= {f"{half}.{name}": f"{half}.{name}" for name in ("conv_in", "conv_out")}
         names[f"{half}.norm_out"] = f"{half}.conv_norm_out"
-        names |= under(f"{half}.mid.block_1", f"{half}.mid_block.resnets.0", VAE_RES_BLOCK)
-        names |= under(f"{half}.mid.block_2", f"{half}.mid_block.resnets.1", VAE_RES_BLOCK)
+        names |= under(f"{half}.mid.block_1", f"{half}.mid_block.resnets.0", ldm.VAE_RES_BLOCK)
+        names |= under(f"{half}.mid.block_2", f"{half}.mid_block.resnets.1", ldm.VAE_RES_BLOCK)
         names |= under(f"{half}.mid.attn_1", f"{half}.mid_block.attentions.0", VAE_ATTENTION)
     for level in range(len(sizes.channels)):
         down, up = f"encoder.down_blocks.{level}", f"decoder.up_blocks.{len(sizes.channels) - 1 - level}"
-        names |= under(f"encoder.down.{level}.block.#", f"{down}.resnets.#", VAE_RES_BLOCK)
-        names |= under(f"decoder.up.{level}.block.#", f"{up}.resnets.#", VAE_RES_BLOCK)
+        names |= under(f"encoder.down.{level}.block.#", f"{down}.resnets.#", ldm.VAE_RES_BLOCK)
+        names |= under(f"decoder.up.{level}.block.#", f"{up}.resnets.#", ldm.VAE_RES_BLOCK)
         names[f"encoder.down.{level}.downsample.conv"] = f"{down}.downsamplers.0.conv"
         names[f"decoder.up.{level}.upsample.conv"] = f"{up}.upsamplers.0.conv"
     return KeyMap(names)
@@ -173,13 +109,9 @@ OPEN_CLIP = KeyMap(
             "transformer.resblocks.#",
             _LAYER,
             {
-                "ln_1": "layer_norm1",
-                "ln_2": "layer_norm2",
+                **ldm.CLIP_LAYER,
                 "attn.in_proj_weight": "self_attn.in_proj.weight",
                 "attn.in_proj_bias": "self_attn.in_proj.bias",
-                "attn.out_proj": "self_attn.out_proj",
-                "mlp.c_fc": "mlp.fc1",
-                "mlp.c_proj": "mlp.fc2",
             },
         ),
         "ln_final": "text_model.final_layer_norm",

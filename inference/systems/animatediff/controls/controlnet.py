@@ -7,17 +7,17 @@ SD 1.5 has everywhere (8 heads, two layers a level, one transformer in each plac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 
+from inference import ldm
 from inference.systems.animatediff import errors
 from inference.systems.animatediff.architecture import Config, Shapes
 from inference.systems.animatediff.controls.errors import ControlWrongBase
-from inference.systems.animatediff.keymap import KeyMap, under
+from inference.systems.animatediff.keymap import KeyMap
 from inference.systems.animatediff.loader import TensorFile, compare, fill, parameters_of, read, shapes_of
 
 LEVELS = 4
@@ -25,16 +25,6 @@ LAYERS = 2
 """Pairs of res block and transformer in each level."""
 HINT_CONVOLUTIONS = 8
 """From the condition's pixels down to an eighth of them, where the latents are."""
-
-RES_BLOCK: Mapping[str, str | None] = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "skip_connection": "conv_shortcut",
-}
-TRANSFORMER: Mapping[str, str | None] = {name: name for name in ("norm", "proj_in", "proj_out", "transformer_blocks.#")}
 
 
 def _hint() -> dict[str, str | None]:
@@ -47,25 +37,13 @@ def _hint() -> dict[str, str | None]:
 
 def _original() -> dict[str, str | None]:
     """`ControlNet` of lllyasviel/ControlNet, whose input blocks are counted through all levels."""
-    names: dict[str, str | None] = {
-        "time_embed.0": "time_embedding.linear_1",
-        "time_embed.2": "time_embedding.linear_2",
-        "input_blocks.0.0": "conv_in",
+    # Only names are known here, so transformers are looked for on every level.
+    return {
+        **ldm.down_half([True] * LEVELS, LAYERS),
         "zero_convs.#.0": "controlnet_down_blocks.#",
         "middle_block_out.0": "controlnet_mid_block",
-        **under("middle_block.0", "mid_block.resnets.0", RES_BLOCK),
-        **under("middle_block.1", "mid_block.attentions.0", TRANSFORMER),
-        **under("middle_block.2", "mid_block.resnets.1", RES_BLOCK),
         **_hint(),
     }
-    for level in range(LEVELS):
-        first = 1 + level * (LAYERS + 1)
-        for layer in range(LAYERS):
-            published = f"input_blocks.{first + layer}"
-            names |= under(f"{published}.0", f"down_blocks.{level}.resnets.{layer}", RES_BLOCK)
-            names |= under(f"{published}.1", f"down_blocks.{level}.attentions.{layer}", TRANSFORMER)
-        names[f"input_blocks.{first + LAYERS}.0.op"] = f"down_blocks.{level}.downsamplers.0.conv"
-    return names
 
 
 OURS = (
