@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from inference import latent_colours
 from inference.chatter import KEPT_LINES, LONGEST_LINE, Chatter
 from inference.preview import SIDE, Previews, webp
-from inference.systems.svd import preview
 from jobs import logs
 
 MOST_BYTES = 64 * 1024
@@ -31,7 +31,7 @@ def test_latents_of_a_linear_code_are_shown_in_their_colours() -> None:
     code = torch.randn(4, 3, generator=torch.Generator().manual_seed(3))
     small = torch.nn.functional.avg_pool2d(still, 8)[0]
     latents = torch.einsum("ck,khw->chw", code, small)[None] + 0.3
-    shown = preview.look(preview.fit_colours(latents, still), latents[0].flip(-1))
+    shown = latent_colours.look(latent_colours.fit_colours(latents, still), latents[0].flip(-1))
     wanted = ((small.flip(-1) + 1) / 2 * 255).permute(1, 2, 0).numpy()
 
     assert shown.shape == (12, 20, 3)
@@ -41,7 +41,7 @@ def test_latents_of_a_linear_code_are_shown_in_their_colours() -> None:
 def test_a_picture_of_one_colour_gives_that_colour() -> None:
     grey = torch.zeros(1, 3, 64, 64)
     latents = torch.ones(1, 4, 8, 8)
-    shown = preview.look(preview.fit_colours(latents, grey), latents[0])
+    shown = latent_colours.look(latent_colours.fit_colours(latents, grey), latents[0])
 
     assert set(np.unique(shown)) <= {126, 127, 128}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import numpy as np
 import torch
@@ -12,8 +11,9 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn import functional
 
+from inference import latent_colours
+from inference.latent_colours import LATENT
 from inference.memory import ran_out
 from inference.systems.animatediff.base.model import Base
 from inference.systems.animatediff.engine import Engine, decode_bytes
@@ -21,7 +21,6 @@ from inference.systems.animatediff.sampling import decode
 from inference.systems.animatediff.sparsectrl import encode_pictures
 from inference.systems.base import Frame, Thrift, Tick
 
-LATENT = 8
 Size = tuple[int, int]
 """Width and height in pixels."""
 
@@ -51,10 +50,7 @@ def to_pixels(frame: Tensor) -> NDArray[np.uint8]:
 
 
 class Colours:
-    """A look at latents without the decoder: a linear map to colours, fitted to the image model's own encoder.
-
-    What the encoder makes of a chart of colours is known on both sides: latents, and tiles of 8 × 8 pixels.
-    """
+    """A look at latents without the decoder, where there may be no picture: the map is fitted to a chart of colours."""
 
     def __init__(self) -> None:
         self._maps: dict[str, Tensor] = {}
@@ -66,14 +62,11 @@ class Colours:
         chart = _chart()
         with torch.no_grad():
             latents = encode_pictures(vae, chart, torch.Generator("cpu").manual_seed(0))[:, :, 0]
-        colours = functional.avg_pool2d(chart, LATENT)[0].flatten(1).T
-        self._maps[base.name] = torch.linalg.lstsq(_with_one(latents[0]), colours, driver="gelsd").solution
+        self._maps[base.name] = latent_colours.fit_colours(latents, chart)
 
     def look(self, base: Base, latents: Tensor) -> Frame:
         """One frame's latents, `[C, h, w]` → `[h, w, 3]` bytes."""
-        height, width = latents.shape[-2:]
-        seen = (_with_one(latents) @ self._maps[base.name]).clamp(-1, 1)
-        return cast(Frame, ((seen * 0.5 + 0.5) * 255).byte().reshape(height, width, 3).numpy())
+        return latent_colours.look(self._maps[base.name], latents)
 
 
 def _chart() -> Tensor:
@@ -82,12 +75,6 @@ def _chart() -> Tensor:
     red, green, blue = torch.meshgrid(steps, steps, torch.tensor([-1.0, -0.33, 0.33, 1.0]), indexing="ij")
     tiles = torch.stack([red, green, blue]).reshape(3, 16, 16)
     return tiles.repeat_interleave(LATENT, 1).repeat_interleave(LATENT, 2)[None]
-
-
-def _with_one(latents: Tensor) -> Tensor:
-    """`[C, h, w]` → `[h · w, C + 1]`, float32 on the CPU, ones in the last column."""
-    flat = latents.float().cpu().flatten(1).T
-    return torch.cat([flat, torch.ones(len(flat), 1)], dim=1)
 
 
 class Undecoded:

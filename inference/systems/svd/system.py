@@ -14,10 +14,11 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import Autoen
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 
+from inference import latent_colours
 from inference.memory import ran_out
 from inference.residency import GIGABYTE, Resident, device_bytes
 from inference.systems.base import PLENTY, Clip, Frame, Place, Sources, System, Thrift, Tick
-from inference.systems.svd import errors, pictures, preview, sampling
+from inference.systems.svd import errors, pictures, sampling
 from inference.systems.svd.loader import HUB_TENSORS, Checkpoint, NetworkName, follow_original, open_checkpoint
 from inference.systems.svd.weights import BY_NAME, WEIGHTS
 from inference.weights import Weights
@@ -141,7 +142,7 @@ class StableVideoDiffusion(System[SvdRequest]):
         latents, steps = noise.latents, request.num_inference_steps
 
         def show(clean: Tensor) -> None:
-            self.place.show(lambda: preview.look(colours, clean[0, num_frames // 2]))
+            self.place.show(lambda: latent_colours.look(colours, clean[0, num_frames // 2]))
 
         with self._unet(checkpoint, (num_frames, width, height), thrift) as network:
             tick("loading", 3, 3)
@@ -183,7 +184,7 @@ class StableVideoDiffusion(System[SvdRequest]):
             tick("loading", 2, 3)
             latents = sampling.encode_picture(vae, picture, noise, request.noise_aug_strength)
             noisy = picture + request.noise_aug_strength * noise
-            colours = preview.fit_colours(latents * vae.config["scaling_factor"], noisy)
+            colours = latent_colours.fit_colours(latents * vae.config["scaling_factor"], noisy)
         # The original takes the fps id itself; diffusers takes a rate and tells the network one less.
         fps_id = request.fps if self.faithful else request.fps - 1
         conditioning = sampling.Conditioning(embedding, latents, fps_id, request.motion, request.noise_aug_strength)

@@ -1,6 +1,6 @@
-"""A look at latents without the decoder: a linear map from four channels to colours, fitted to the job's own picture.
+"""A look at latents without the decoder: a linear map to colours, fitted to a picture that was just encoded.
 
-The VAE has just encoded that picture, so both sides of the map are known: its latents, and its colours in tiles of
+The VAE has just encoded the picture, so both sides of the map are known: its latents, and its colours in tiles of
 8 × 8 pixels. Least squares over some thousand tiles gives the map of this very checkpoint, with no constant from
 elsewhere and no pass of any network. It shows a clip's layout and colours; what the picture lacks, it can only guess.
 """
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from inference.systems.svd.pictures import LATENT
+LATENT = 8
+"""Pixels to a side of one latent."""
 
 
 def fit_colours(latents: Tensor, picture: Tensor) -> Tensor:
