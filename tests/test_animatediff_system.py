@@ -232,7 +232,7 @@ def test_a_prompt_schedule_changes_only_the_frames_it_is_about(room: AnimateDiff
     """With the motion modules switched off a frame knows only its own words."""
     still = request(schedule="0: a red cat | 1: a red cat | 3: a blue dog", prompt="", num_frames=4)
     times = 4, Fraction(8)
-    words = room.engine.words(still, room.engine.pair(still), times, (128, 128), untold, Thrift())
+    words = room.engine.words(still, room.engine.pair(room.engine.settled(still)), times, (128, 128), untold, Thrift())
     first, second, third, last = words.context(range(4), guided=False)
 
     assert torch.equal(first, second)
@@ -242,7 +242,7 @@ def test_a_prompt_schedule_changes_only_the_frames_it_is_about(room: AnimateDiff
 
 def test_a_long_clip_is_made_in_windows_whose_number_of_frames_does_not_grow(room: AnimateDiff) -> None:
     seen: list[int] = []
-    unet = room.engine.unet(room.engine.pair(request())).network
+    unet = room.engine.unet(room.engine.pair(room.engine.settled(request()))).network
     hook = unet.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[2]))
     try:
         frames = render(room, request(num_frames=24))
@@ -263,7 +263,7 @@ def test_every_way_of_cutting_windows_gives_a_whole_clip(room: AnimateDiff, cont
 
 def test_in_a_loop_the_end_is_as_close_to_the_beginning_as_neighbours_are(room: AnimateDiff) -> None:
     """No two frames are always its ends: at each step another one comes first."""
-    windowing = windowing_for(request(num_frames=8, loop=True), loops=True)
+    windowing = windowing_for(request(num_frames=8, loop=True))
 
     assert {windowing.at(8, step)[0][0] for step in range(8)} == set(range(8))
     assert all(sorted(window) == list(range(8)) for step in range(8) for window in windowing.at(8, step))
@@ -470,17 +470,18 @@ def test_a_motion_is_learned_and_moves_another_clip(
 ) -> None:
     monkeypatch.setattr("inference.systems.animatediff.learner.LOOK_STEPS", 5)
     monkeypatch.setattr("inference.systems.animatediff.learner.LOOK_FRAMES", 4)
-    stages: list[str] = []
+    learned: list[int] = []
 
     def watch(stage: str, step: int, total: int) -> None:
-        stages.append(stage)
+        if stage == "learning":
+            learned.append(step)
 
     asked = LearnMotionRequest(prompt="a red square", learning_steps=20, size=192, rank=4, seed=3)
     with torch.inference_mode(), footage(10) as spool:
         clip = LearnMotion(place).render(asked, Sources({}, {"clip": spool}), watch)
         assert clip.learned is not None
         frames_of(clip)
-    assert stages.count("learning") == 20
+    assert learned == list(range(21)), "twenty steps, and that they begin"
     path = tmp_path / "spin.safetensors"
     path.write_bytes(clip.learned)
 

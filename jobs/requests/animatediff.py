@@ -21,7 +21,7 @@ from jobs.requests.base import (
     seed_of,
 )
 from jobs.requests.canvas import canvas, on_grid, shape_of
-from jobs.requests.diffusion import Diffusion
+from jobs.requests.diffusion import ADAPTER, Diffusion
 from jobs.schedules.times import places
 
 MOST_FRAMES = 256
@@ -255,8 +255,7 @@ class AnimateDiffRequest(Diffusion, Generation):
         settled = super(AnimateDiffRequest, request).settled(installed)
         if settled.adapter is None and settled.module == "v3":
             # As its authors have it: with pinned pictures, without where there are none.
-            there = "animatediff-v3-adapter" in installed
-            settled = settled.model_copy(update={"adapter": 1.0 if settled.pinned and there else 0.0})
+            settled = settled.model_copy(update={"adapter": 1.0 if settled.pinned and ADAPTER in installed else 0.0})
         return settled
 
     @classmethod

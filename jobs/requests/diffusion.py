@@ -25,9 +25,8 @@ LONGEST_PROMPT = 3000
 """Bytes in UTF-8: some ten chunks of 75 tokens, more of other scripts."""
 BASES = ("stable-diffusion-v1-5", "sdxl-base")
 """The published image models; what else the owner lists comes before them."""
-OTHERS = frozenset(
-    {"clip-tokenizer", "clip-vit-h", "animatediff-v3-adapter", "hed", "lineart", "rtdetr-r50", "vitpose-base"}
-)
+ADAPTER = "animatediff-v3-adapter"
+OTHERS = frozenset({"clip-tokenizer", "clip-vit-h", ADAPTER, "hed", "lineart", "rtdetr-r50", "vitpose-base"})
 PREFIXES = ("sparsectrl-", "ip-adapter-", "controlnet-", "motion-lora-", "depth-anything-")
 
 
@@ -289,7 +288,7 @@ class Diffusion(Seeded):
         """The module, and a LoRA for each camera move."""
         moves = {CAMERAS[camera.move] for camera in self.cameras if camera.strength}
         if self.adapter and self.module == "v3":
-            moves.add("animatediff-v3-adapter")
+            moves.add(ADAPTER)
         return frozenset(moves) | ({self.profile.weights} if self.module else set[str]())
 
     def settled(self, installed: Collection[str]) -> Self:

@@ -39,7 +39,7 @@ from inference.systems.animatediff.sampling import Words
 from inference.systems.base import Place, Sources, Thrift, Tick
 from jobs.requests.animatediff_modules import MODULES, Module, Profile
 from jobs.requests.cameras import CAMERAS
-from jobs.requests.diffusion import Context, Diffusion
+from jobs.requests.diffusion import ADAPTER, Context, Diffusion
 from jobs.requests.learnmotion import LearnMotionRequest
 
 REFERENCE = 512 * 512
@@ -62,6 +62,7 @@ SCHEDULES: Mapping[Context, Schedule] = {
 }
 
 N = TypeVar("N", bound=nn.Module)
+Q = TypeVar("Q", bound=Diffusion | LearnMotionRequest)
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,23 @@ class Engine:
 
     # -- what there is --
 
+    def settled(self, request: Q) -> Q:
+        """The request with nothing left open. An accepted job's is so already; recipes may come some other way.
+
+        Raises:
+            Refusal: what is here cannot do it.
+        """
+        return request.settled(installed(self.place.models, self.place.options) or ())
+
     def pair(self, request: Diffusion | LearnMotionRequest) -> Pair:
-        """The checkpoints that a request names. Accepted jobs name both.
+        """The checkpoints that a settled request names.
 
         Raises:
             Failure: one is missing here, or cannot be read.
         """
-        settled = request.settled(installed(self.place.models, self.place.options) or ())
-        assert settled.model is not None
-        assert settled.module is not None
-        return Pair(self.base(settled.model), settled.module)
+        assert request.model is not None
+        assert request.module is not None
+        return Pair(self.base(request.model), request.module)
 
     def base(self, name: str) -> Base:
         """An image model, opened once.
@@ -233,33 +241,29 @@ class Engine:
         request: Diffusion,
         pair: Pair,
         sources: Sources,
-        adapter: float,
         more: Sequence[tuple[loras.Lora, float]] = (),
     ) -> Generator[None]:
         """Within this, the UNet has the request's LoRAs.
 
         Args:
             unet: where it is to compute.
-            request: whose camera moves and learned motion.
+            request: whose camera moves, domain adapter and learned motion.
             pair: for which checkpoints.
             sources: where the learned motion is.
-            adapter: strength of version 3's domain adapter.
             more: others, with their strengths.
         """
         with self.place.residency.loading():
-            chosen = [*self._loras(request, pair, sources, adapter), *more]
+            chosen = [*self._loras(request, pair, sources), *more]
         with loras.merged(unet, chosen):
             yield
 
-    def _loras(
-        self, request: Diffusion, pair: Pair, sources: Sources, adapter: float
-    ) -> Iterable[tuple[loras.Lora, float]]:
+    def _loras(self, request: Diffusion, pair: Pair, sources: Sources) -> Iterable[tuple[loras.Lora, float]]:
         for camera in request.cameras:
             if camera.strength:
                 name = CAMERAS[camera.move]
                 yield loras.open_lora(self.file(name), name), camera.strength
-        if adapter:
-            yield loras.open_lora(self.file("animatediff-v3-adapter"), "animatediff-v3-adapter"), adapter
+        if request.adapter and pair.module == "v3":
+            yield loras.open_lora(self.file(ADAPTER), ADAPTER), request.adapter
         if pair.profile.lora:
             name = pair.profile.weights
             yield loras.open_lora(self.file(name, "lora"), name), pair.profile.lora
@@ -289,15 +293,14 @@ def _once(frames: Sequence[Blend]) -> Sequence[Blend]:
     return frames[:1] if len(set(frames)) == 1 else frames
 
 
-def windowing_for(request: Diffusion, *, loops: bool, most: int | None = None) -> Windowing:
+def windowing_for(request: Diffusion, *, most: int | None = None) -> Windowing:
     """How a clip is cut into windows, if it is longer than one.
 
     Args:
         request: what was asked for.
-        loops: the end leads back to the beginning.
         most: frames of a window, where memory is short.
     """
-    schedule: Schedule = "looped_uniform" if loops else SCHEDULES.get(request.context, "standard_static")
+    schedule: Schedule = "looped_uniform" if request.loops else SCHEDULES.get(request.context, "standard_static")
     if most and schedule == "view_as_context":  # where the UNet holds the whole clip
         schedule = "standard_static"
     batched = schedule == "batched"
@@ -307,7 +310,7 @@ def windowing_for(request: Diffusion, *, loops: bool, most: int | None = None) -
         length=length,
         overlap=0 if batched else min(request.context_overlap, length - 1),
         stride=request.context_stride,
-        closed_loop=loops,
+        closed_loop=request.loops,
         fusing="flat" if batched else "pyramid",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -118,8 +118,3 @@ def tiled(vae: AutoencoderKL, wanted: bool) -> Generator[None]:
     finally:
         if wanted:
             vae.disable_tiling()
-
-
-def stacked(pictures: Iterable[Tensor]) -> Tensor:
-    """`[1, 3, H, W]` each → `[n, 3, H, W]`."""
-    return torch.cat(list(pictures))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -17,7 +16,7 @@ from inference.systems.animatediff.learning_windows import choose, encode
 from inference.systems.animatediff.motiondirector import Recipe
 from inference.systems.animatediff.rendering import DiffusionSystem, Job, digest, glimpsed, nothing
 from inference.systems.animatediff.sampling import Words
-from inference.systems.base import PLENTY, Clip, Frame, Place, Sources, System, Thrift, Tick
+from inference.systems.base import PLENTY, Clip, Frame, Place, Sources, Thrift, Tick
 from jobs.requests.animatediff import AnimateDiffRequest
 from jobs.requests.base import Shape
 from jobs.requests.learnmotion import LOOK_FPS, LOOK_FRAMES, LOOK_STEPS, LearnMotionRequest
@@ -34,28 +33,19 @@ LOOKED_AT = 600
 """The noise level at which a preview shows what the network makes of the clip."""
 
 
-class _Looks(DiffusionSystem[AnimateDiffRequest]):
-    """Renders the clip that shows what was learned."""
+class LearnMotion(DiffusionSystem[LearnMotionRequest]):
+    """MotionDirector on AnimateDiff's motion modules."""
 
     name = "learnmotion"
 
-    def render(self, request: AnimateDiffRequest, sources: Sources, tick: Tick, thrift: Thrift = PLENTY) -> Clip:
-        """Never asked for by itself."""
-        raise NotImplementedError
-
-
-class LearnMotion(System[LearnMotionRequest]):
-    """MotionDirector on AnimateDiff's motion modules."""
-
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.looks = _Looks(place)
-        self.engine = self.looks.engine
         self._learned: tuple[object, MotionFile] | None = None
         """What was learned, if only the clip that shows it ran out of memory."""
 
     def render(self, request: LearnMotionRequest, sources: Sources, tick: Tick, thrift: Thrift = PLENTY) -> Clip:
         """Learn and denoise now; decode as the clip's frames are read."""
+        request = self.engine.settled(request)
         pair = self.engine.pair(request)
         spool = sources.clip(request.clip)
         size = request.pixels({request.clip: Shape(spool.width, spool.height, len(spool), spool.fps)})
@@ -69,7 +59,7 @@ class LearnMotion(System[LearnMotionRequest]):
             height=size[1],
             num_frames=LOOK_FRAMES,
             fps=Fraction(LOOK_FPS),
-            frames=self.looks.undecoded.decoded(self.engine, pair.base, latents, key, tick, thrift),
+            frames=self.undecoded.decoded(self.engine, pair.base, latents, key, tick, thrift),
             weights=pair.names,
             facts={"model": pair.base.name, "loss": f"loss {file.about.first_loss:.3f} → {file.about.last_loss:.3f}"},
             learned=file.to_bytes(),
@@ -79,11 +69,7 @@ class LearnMotion(System[LearnMotionRequest]):
         """While learning, fewer frames at a time; else as all of the family."""
         if stage == "learning":
             return replace(thrift, num_frames=FEWER_FRAMES) if thrift.num_frames is None else None
-        return self.looks.thriftier(thrift, stage)
-
-    def holding(self) -> Iterable[str]:
-        """As all of the family."""
-        return self.looks.holding()
+        return super().thriftier(thrift, stage)
 
     def _learn(
         self, request: LearnMotionRequest, pair: Pair, spool: FrameSpool, size: Size, tick: Tick, thrift: Thrift
@@ -125,7 +111,7 @@ class LearnMotion(System[LearnMotionRequest]):
         chosen = choose(len(spool), spool.fps, window=recipe.num_frames)
         working = decode_bytes(size, pair.base.vae_dtype(self.place.dtype))
         with self.place.residency.on_device(self.engine.vae(pair.base), working, alone=thrift.offload) as vae:
-            self.looks.colours.fit(pair.base, vae)
+            self.colours.fit(pair.base, vae)
             latents: list[Tensor] = []
             for frame in encode(vae, spool, chosen.indices, size, request.seed):
                 latents.append(frame)
@@ -134,7 +120,7 @@ class LearnMotion(System[LearnMotionRequest]):
 
     def _glance(self, learning: Learning, pair: Pair) -> Frame:
         """What the network makes of the clip under much noise, with what it has learned so far."""
-        return self.looks.colours.look(pair.base, learning.glance(LOOKED_AT))
+        return self.colours.look(pair.base, learning.glance(LOOKED_AT))
 
     def _look(
         self,
@@ -160,4 +146,4 @@ class LearnMotion(System[LearnMotionRequest]):
         words = self.engine.words(shown, pair, times, size, tick, thrift)
         lora = file.lora(pair.module, request.save_as)
         job = Job(pair, *times, size, words, sources, nothing, more=[(lora, 1.0)])
-        return self.looks.denoised(shown, job, tick, thrift)
+        return self.denoised(shown, job, tick, thrift)

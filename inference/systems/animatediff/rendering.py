@@ -25,14 +25,15 @@ from inference.systems.animatediff.loras import Lora
 from inference.systems.animatediff.motion_scale import MotionScale
 from inference.systems.animatediff.pia import PiaCondition
 from inference.systems.animatediff.samplers import scheduler_for
-from inference.systems.base import PLENTY, Place, Sources, System, Thrift, Tick
+from inference.systems.base import Place, Sources, System, Thrift, Tick
 from jobs.errors import Note
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import Shape
 from jobs.requests.diffusion import Diffusion, kind_of
+from jobs.requests.learnmotion import LearnMotionRequest
 from media.frames import FrameSpool
 
-R = TypeVar("R", bound=Diffusion)
+R = TypeVar("R", bound=Diffusion | LearnMotionRequest)
 N = TypeVar("N", bound=nn.Module)
 
 FEW_FRAMES = 8
@@ -54,13 +55,8 @@ class Job:
     controls: Callable[[], AbstractContextManager[Sequence[Control]]]
     """Brings the networks that steer to the device, after the UNet."""
     look: SeenPictures | None = None
-    look_name: str = ""
-    look_scale: float = 0.0
     pia: PiaCondition | None = None
     beginning: sampling.Beginning | None = None
-    adapter: float = 0.0
-    """Strength of version 3's domain adapter."""
-    loops: bool = False
     more: Sequence[tuple[Lora, float]] = ()
     """LoRAs beside those that the request names, with their strengths."""
 
@@ -105,9 +101,9 @@ class DiffusionSystem(System[R]):
                 yield kind_of(self.name, key[0], None)
                 yield self.name
 
-    def denoised(self, request: R, job: Job, tick: Tick, thrift: Thrift) -> Tensor:
+    def denoised(self, request: Diffusion, job: Job, tick: Tick, thrift: Thrift) -> Tensor:
         """The clip's latents, `[1, C, T, H/8, W/8]`."""
-        windowing = windowing_for(request, loops=job.loops, most=thrift.num_frames)
+        windowing = windowing_for(request, most=thrift.num_frames)
         at_once = job.num_frames if windowing.schedule == "view_as_context" else min(windowing.length, job.num_frames)
         guided = request.guidance > 1
         working = unet_bytes(at_once, job.size, guided=guided)
@@ -147,7 +143,7 @@ class DiffusionSystem(System[R]):
         return latents
 
     @contextmanager
-    def _at_work(self, request: R, job: Job, working: int, thrift: Thrift) -> Generator[UNetMotionModel]:
+    def _at_work(self, request: Diffusion, job: Job, working: int, thrift: Thrift) -> Generator[UNetMotionModel]:
         """The UNet where it computes, with everything on it that this job wants."""
         resident, residency = self.engine.unet(job.pair), self.place.residency
         if not thrift.offload:
@@ -160,15 +156,16 @@ class DiffusionSystem(System[R]):
             yield unet
 
     @contextmanager
-    def _armed(self, unet: UNetMotionModel, request: R, job: Job) -> Generator[None]:
+    def _armed(self, unet: UNetMotionModel, request: Diffusion, job: Job) -> Generator[None]:
         with ExitStack() as held:
-            held.enter_context(self.engine.armed(unet, request, job.pair, job.sources, job.adapter, job.more))
+            held.enter_context(self.engine.armed(unet, request, job.pair, job.sources, job.more))
             if job.look is not None:
-                adapter = open_ip_adapter(self.engine.file(job.look_name), job.look_name)
-                held.enter_context(adapter.put_into(unet, job.look, job.look_scale))
+                name = request.look_adapter
+                adapter = open_ip_adapter(self.engine.file(name), name)
+                held.enter_context(adapter.put_into(unet, job.look, request.look_scale))
             yield
 
-    def notes(self, request: R, pair: Pair, num_frames: int, thrift: Thrift) -> Iterator[Note]:
+    def notes(self, request: Diffusion, pair: Pair, num_frames: int, thrift: Thrift) -> Iterator[Note]:
         """What should be said with the clip."""
         if request.negative and request.guidance <= 1:
             yield Note("negative_unread", {"module": pair.module})
@@ -193,7 +190,7 @@ def starting_noise(request: Diffusion, job: Job) -> Tensor:
     noise = sampling.starting_noise(request.seed, job.num_frames, job.size)
     if not request.freenoise or job.num_frames <= request.window:
         return noise
-    windowing = windowing_for(request, loops=job.loops)
+    windowing = windowing_for(request)
     return rearranged(noise, freenoise_order(job.num_frames, windowing.length, windowing.overlap, request.seed))
 
 
@@ -227,6 +224,3 @@ def digest(sources: Sources) -> bytes:
     for path in sources.motions.values():
         total.update(path.read_bytes())
     return total.digest()
-
-
-__all__ = ["PLENTY", "DiffusionSystem", "Job", "digest", "glimpsed", "nothing", "shape_of", "where_it_computes"]

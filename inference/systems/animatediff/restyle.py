@@ -67,6 +67,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
 
     def render(self, request: RestyleRequest, sources: Sources, tick: Tick, thrift: Thrift = PLENTY) -> Clip:
         """Denoise now; decode as the clip's frames are read."""
+        request = self.engine.settled(request)
         pair = self.engine.pair(request)
         footage = Footage.of(request, sources.clip(request.clip))
         keep = _mask(sources.image(request.keep), footage.size) if request.keep else None
@@ -115,11 +116,7 @@ class Restyle(DiffusionSystem[RestyleRequest]):
             sources,
             lambda: self._steering(request, pair, conditions, thrift),
             look=look,
-            look_name=request.look_adapter if request.look else "",
-            look_scale=request.look_scale,
             beginning=beginning,
-            adapter=request.adapter or 0.0 if pair.module == "v3" else 0.0,
-            loops=request.loops,
         )
 
     def _beginning(

@@ -12,7 +12,7 @@ import torch
 from inference.systems.animatediff import pia
 from inference.systems.animatediff.controls.frame_control import Control
 from inference.systems.animatediff.engine import Pair, decode_bytes
-from inference.systems.animatediff.frames import Size, framed, stacked, white_on_black
+from inference.systems.animatediff.frames import Size, framed, white_on_black
 from inference.systems.animatediff.installed import file_of
 from inference.systems.animatediff.rendering import (
     DiffusionSystem,
@@ -26,8 +26,8 @@ from inference.systems.animatediff.sparsectrl import SparseCondition, SparseCont
 from inference.systems.base import PLENTY, Clip, Sources, Thrift, Tick
 from jobs.errors import Note
 from jobs.requests.animatediff import AnimateDiffRequest
+from jobs.requests.diffusion import ADAPTER
 
-ADAPTER = "animatediff-v3-adapter"
 PIA_MOTIONS = {"small": 0, "medium": 1, "large": 2}
 PIA_LOOPS = 3
 """So much further on in PIA's list stand the same as loops."""
@@ -48,13 +48,13 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
 
     def render(self, request: AnimateDiffRequest, sources: Sources, tick: Tick, thrift: Thrift = PLENTY) -> Clip:
         """Denoise now; decode as the clip's frames are read."""
+        request = self.engine.settled(request)
         pair = self.engine.pair(request)
         size = request.size({name: shape_of(sources, name) for name in request.pinned})
-        adapter = self._adapter(request, pair)
         key = request, pair.names, digest(sources)
         latents = self.undecoded.take(key)
         if latents is None:
-            job = self._job(request, pair, sources, size, adapter, tick, thrift)
+            job = self._job(request, pair, sources, size, tick, thrift)
             latents = self.denoised(request, job, tick, thrift)
         return Clip(
             width=size[0],
@@ -62,8 +62,8 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
             num_frames=request.num_frames,
             fps=Fraction(request.fps),
             frames=self.undecoded.decoded(self.engine, pair.base, latents, key, tick, thrift),
-            notes=tuple(self._notes(request, pair, adapter, thrift)),
-            weights=tuple(dict.fromkeys((*pair.names, *sorted(request.wanted), *([ADAPTER] if adapter else [])))),
+            notes=tuple(self._notes(request, pair, thrift)),
+            weights=tuple(dict.fromkeys((*pair.names, *sorted(request.wanted)))),
             facts={"model": pair.base.name},
         )
 
@@ -73,7 +73,6 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
         pair: Pair,
         sources: Sources,
         size: Size,
-        adapter: float,
         tick: Tick,
         thrift: Thrift,
     ) -> Job:
@@ -93,20 +92,8 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
             sources,
             lambda: self._steering(request, pins, thrift),
             look=look,
-            look_name=request.look_adapter if request.look else "",
-            look_scale=request.look_scale,
             pia=pins.pia,
-            adapter=adapter,
-            loops=request.loops,
         )
-
-    def _adapter(self, request: AnimateDiffRequest, pair: Pair) -> float:
-        """Version 3's domain adapter: with pinned pictures, as its authors have it, if it is here."""
-        if pair.module != "v3":
-            return 0.0
-        if request.adapter is not None:
-            return request.adapter
-        return 1.0 if request.pinned and file_of(self.place.models, ADAPTER) else 0.0
 
     def _pins(self, request: AnimateDiffRequest, pair: Pair, sources: Sources, size: Size, thrift: Thrift) -> Pins:
         """Pinned pictures, encoded; and on the way the preview's colours."""
@@ -115,7 +102,7 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
             self.colours.fit(pair.base, vae)
             if not request.pinned:
                 return Pins()
-            pictures = stacked(framed(sources.image(name), size) for name in request.pinned)
+            pictures = torch.cat([framed(sources.image(name), size) for name in request.pinned])
             if request.control == "sparsectrl-scribble":
                 drawings = spread(white_on_black(pictures / 2 + 0.5)).transpose(0, 1)[None]
                 return Pins(SparseCondition.place(drawings, request.places, request.num_frames))
@@ -135,7 +122,7 @@ class AnimateDiff(DiffusionSystem[AnimateDiffRequest]):
         with where_it_computes(self.place, self.engine.sparse(request.control), thrift) as network:
             yield [SparseControl(network, pins.condition, request.pin_scale)]
 
-    def _notes(self, request: AnimateDiffRequest, pair: Pair, adapter: float, thrift: Thrift) -> Iterator[Note]:
+    def _notes(self, request: AnimateDiffRequest, pair: Pair, thrift: Thrift) -> Iterator[Note]:
         yield from self.notes(request, pair, request.num_frames, thrift)
         if request.control and file_of(self.place.models, ADAPTER) is None:
             yield Note("animatediff_no_adapter")
