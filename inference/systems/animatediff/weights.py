@@ -9,31 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from inference.systems.animatediff.controls.weights import CONTROLS, DETECTORS
+from inference.systems.animatediff.layouts import APACHE, FP16, RAIL, RAIL_URL, one_file, one_network
 from inference.weights import Layout, Weights
+from jobs.requests.cameras import CAMERAS as CAMERA_NAMES
 
-RAIL = "CreativeML Open RAIL-M"
-RAIL_URL = "https://huggingface.co/spaces/CompVis/stable-diffusion-license"
 RAIL_XL = "CreativeML Open RAIL++-M"
 RAIL_XL_URL = "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/blob/main/LICENSE.md"
-APACHE = "Apache-2.0"
 ANIMATEDIFF_URL = "https://github.com/guoyww/AnimateDiff/blob/main/LICENSE.txt"
 IP_ADAPTER_URL = "https://github.com/tencent-ailab/IP-Adapter/blob/main/LICENSE"
 
 VOCABULARY = "e089ad92ba36837a0d31433e555c8f45fe601ab5c221d4f607ded32d9f7a4349"
 MERGES = "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a"
 SPECIAL_TOKENS = "c4864a9376a8401918425bed71fc14fc0e81f9b59ec45c1cf96cccb2df508eac"
-
-
-def _file(name: str, sha256: str | None = None) -> Layout:
-    return Layout({name: sha256})
-
-
-def _folder(half: str | None = None, full: str | None = None) -> tuple[Layout, Layout]:
-    """A diffusers folder of one network, in float16 or in float32."""
-    return Layout({"config.json": None, FP16: half}), Layout({"config.json": None, FP32: full})
-
-
-FP16, FP32 = "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.safetensors"
 
 
 # -- image models --
@@ -61,11 +49,11 @@ STABLE_DIFFUSION = Weights(
                 "vae/" + FP16: "4fbcf0ebe55a0984f5a5e00d8c4521d52359af7229bb4d81890039d2aa16dd7c",
             }
         ),
-        _file(
+        one_file(
             "v1-5-pruned-emaonly.safetensors",
             "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",
         ),
-        _file(  # Comfy-Org/stable-diffusion-v1-5-archive
+        one_file(  # Comfy-Org/stable-diffusion-v1-5-archive
             "v1-5-pruned-emaonly-fp16.safetensors",
             "e9476a13728cd75d8279f6ec8bad753a66a1957ca375a1464dc63b37db6e3916",
         ),
@@ -81,7 +69,7 @@ STABLE_DIFFUSION_XL = Weights(
     repo="stabilityai/stable-diffusion-xl-base-1.0",
     revision="462165984030d82259a11f4367a4eed129e94a7b",
     layouts=(
-        _file(
+        one_file(
             "sd_xl_base_1.0.safetensors",
             "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b",
         ),
@@ -150,7 +138,7 @@ def _guoyww(
         name=name,
         repo="guoyww/animatediff",
         revision="fdfe36afa161e51b3e9c24022b0e368d59e7345e",  # earlier ones hold other v3 files under these names
-        layouts=(_file(file, sha256), *others),
+        layouts=(one_file(file, sha256), *others),
         licence=APACHE,
         licence_url=ANIMATEDIFF_URL,
         megabytes=megabytes,
@@ -164,7 +152,7 @@ ANIMATEDIFF_V3 = _guoyww(
     "2412711886f61091846f53204aabc38aa6e09356d62a9808abe4daa802168343",
     1673,
     "motion for Stable Diffusion 1.5: the newest, and the one that pictures can be pinned in",
-    _folder(),  # guoyww/animatediff-motion-adapter-v1-5-3
+    one_network(),  # guoyww/animatediff-motion-adapter-v1-5-3
 )
 ANIMATEDIFF_V15_V2 = _guoyww(
     "animatediff-v15-v2",
@@ -203,7 +191,10 @@ def _lightning(steps: int, purpose: str, diffusers: str | None, comfyui: str | N
         name=f"animatediff-lightning-{steps}",
         repo="ByteDance/AnimateDiff-Lightning",
         revision="027c893eec01df7330f5d4b733bc9485ee02e8b2",
-        layouts=(_file(f"{stem}_diffusers.safetensors", diffusers), _file(f"{stem}_comfyui.safetensors", comfyui)),
+        layouts=(
+            one_file(f"{stem}_diffusers.safetensors", diffusers),
+            one_file(f"{stem}_comfyui.safetensors", comfyui),
+        ),
         licence=RAIL,
         licence_url="https://huggingface.co/ByteDance/AnimateDiff-Lightning/blob/main/LICENSE.md",
         megabytes=908,
@@ -261,11 +252,14 @@ HOTSHOT_XL = Weights(
     repo="hotshotco/Hotshot-XL",
     revision="41498d0b05468fa28294718e787da812b2007cd1",
     layouts=(
-        _file(
+        one_file(
             "hsxl_temporal_layers.f16.safetensors",
             "b46ce6b4ec297b21e508b8888135f65b5a07aa76d755cc086dc5ee804064bb1c",
         ),
-        _file("hsxl_temporal_layers.safetensors", "3a3a8013f99ba2991da633a9b82c833c7e7e6b62020b6cab41756601ad06c484"),
+        one_file(
+            "hsxl_temporal_layers.safetensors",
+            "3a3a8013f99ba2991da633a9b82c833c7e7e6b62020b6cab41756601ad06c484",
+        ),
     ),
     licence=RAIL_XL,
     licence_url="https://huggingface.co/hotshotco/Hotshot-XL/blob/main/LICENSE.md",
@@ -278,8 +272,8 @@ PIA = Weights(
     repo="Leoxing/PIA",
     revision="49c17a03d7d2ca51938937ad59c6d4278600ace2",
     layouts=(
-        _file("pia.ckpt", "95dfff949e18ac23a112d4185e99372033eeb676f2d9014dcad9e1ba4c404b13"),
-        *_folder(),  # openmmlab/PIA-condition-adapter
+        one_file("pia.ckpt", "95dfff949e18ac23a112d4185e99372033eeb676f2d9014dcad9e1ba4c404b13"),
+        *one_network(),  # openmmlab/PIA-condition-adapter
     ),
     licence=APACHE,
     licence_url="https://github.com/open-mmlab/PIA/blob/main/LICENSE",
@@ -301,7 +295,7 @@ V3_ADAPTER = _guoyww(
 
 def _camera(move: str, file: str, sha256: str | None) -> Weights:
     return _guoyww(
-        f"motion-lora-{move.replace(' ', '-')}", file, sha256, 77, f"a camera move for version 2: {move}",
+        CAMERA_NAMES[move], file, sha256, 77, f"a camera move for version 2: {move}",
     )  # fmt: skip
 
 
@@ -338,7 +332,7 @@ SPARSECTRL_RGB = _guoyww(
     "c93f27a3cd15edf99bbddf4522509f2e831f515cc7db9c820d955037ddafbe45",
     1988,
     "pins pictures to frames, with version 3",
-    _folder(),  # guoyww/animatediff-sparsectrl-rgb
+    one_network(),  # guoyww/animatediff-sparsectrl-rgb
 )
 SPARSECTRL_SCRIBBLE = _guoyww(
     "sparsectrl-scribble",
@@ -346,7 +340,7 @@ SPARSECTRL_SCRIBBLE = _guoyww(
     "148399d3267e104bee1b1171100af0ad7e125c4f99aacada21342d778eaf3896",
     1992,
     "pins sketches to frames, with version 3",
-    _folder(),  # guoyww/animatediff-sparsectrl-scribble
+    one_network(),  # guoyww/animatediff-sparsectrl-scribble
 )
 
 
@@ -401,165 +395,6 @@ CLIP_VIT_H = _ip_adapter(
 )
 
 
-# -- the structure of another clip --
-
-COMFYUI = "comfyanonymous/ControlNet-v1-1_fp16_safetensors"
-
-
-def _control(kind: str, repo: str, revision: str, layouts: tuple[Layout, ...], purpose: str) -> Weights:
-    """ControlNet 1.1 for Stable Diffusion 1.5. Zhang, Rao, Agrawala 2023 (arXiv 2302.05543)."""
-    return Weights(
-        name=f"controlnet-{kind}",
-        repo=repo,
-        revision=revision,
-        layouts=layouts,
-        licence=RAIL,
-        licence_url=RAIL_URL,
-        megabytes=723,
-        purpose=purpose,
-    )
-
-
-def _single(stem: str, half: str | None, pickled: str | None) -> tuple[Layout, Layout]:
-    """One file each: ComfyUI's (`COMFYUI`) and the author's (lllyasviel/ControlNet-v1-1)."""
-    return _file(f"{stem}_fp16.safetensors", half), _file(f"{stem}.pth", pickled)
-
-
-CONTROL_DEPTH = _control(
-    "depth",
-    "lllyasviel/control_v11f1p_sd15_depth",
-    "539f99181d33db39cf1af2e517cd8056785f0a87",
-    (
-        *_folder(
-            "838f3e848cb93231d41084d858d117416ab32907a5c8c80c421a131d101ba1ef",
-            "999aca923ca5e19e70e6afc8d11073cc3c03553ca935b636bd5925df4a1c77d1",
-        ),
-        *_single(
-            "control_v11f1p_sd15_depth",
-            "1c4a79aa52fb63f607cb9ff479ea5aa1923b6ceb21267bd14b69bd05d7b617be",
-            "761077ffe369fe8cf16ae353f8226bd4ca29805b161052f82c0170c7b50f1d99",
-        ),
-    ),
-    "keeps what is near and far",
-)
-CONTROL_OPENPOSE = _control(
-    "openpose",
-    "lllyasviel/control_v11p_sd15_openpose",
-    "9ae9f970358db89e211b87c915f9535c6686d5ba",
-    (
-        *_folder(
-            "b25b1125e870275550b2a7de289056cb3c236c01c293bd5ba883657b1c006e3e",
-            "46b10abb28f3750aba7eea208e188539f7945d9256de9a248cbb9902f2276988",
-        ),
-        *_single(
-            "control_v11p_sd15_openpose",
-            "4003c1da17b0e4ba444e02140e1c0d83bb24b79e4dcfd613c3a554d38f0f89c7",
-            "db97becd92cd19aff71352a60e93c2508decba3dee64f01f686727b9b406a9dd",
-        ),
-    ),
-    "keeps how people stand and move",
-)
-CONTROL_LINEART = _control(
-    "lineart",
-    "lllyasviel/control_v11p_sd15_lineart",
-    "8a158f547e031c5b8fbca19ead09a74767ff4db0",
-    (
-        *_folder(
-            "de4f699573813c5ad07091fe1ad4097ddc957c22e313187caa885c82e3b6a85b",
-            "d9d6d0e5526dd21dfc503f9e42a93ff1f977aa52df3c14e8ac11085b518cb114",
-        ),
-        *_single("control_v11p_sd15_lineart", "10559106d1bb8196298b7a81565ede9279295d2b2df15165b9dbe189994def56", None),
-    ),
-    "keeps lines, as drawn",
-)
-CONTROL_SOFTEDGE = _control(
-    "softedge",
-    "lllyasviel/control_v11p_sd15_softedge",
-    "b5bcad0c48e9b12f091968cf5eadbb89402d6bc9",
-    (
-        *_folder(None, "5d1b47a80e58fb8be102efbb574068afde3f2a7d0d72d96f70fa67f1ea9f72a9"),
-        *_single(
-            "control_v11p_sd15_softedge",
-            "e78fea5b4599fec2ecd7e3f14b171feb290b88200c95d569ec0ff59a19bc3478",
-            "20759ef71a109c4796e637d86eea8db492ec9772b6d5cb7a9afd077847b403f3",
-        ),
-    ),
-    "keeps outlines, loosely",
-)
-CONTROL_TILE = _control(
-    "tile",
-    COMFYUI,  # the author's folder has nothing but a pickle
-    "e05625af65b7110c593fb4d426e53f9885da2b26",
-    (
-        *_single(
-            "control_v11f1e_sd15_tile",
-            "2f31868eedb243a77932e3c63907a6ba0a2058b6d65b5c27b89ee1b7f618ea33",
-            "8aa69b8d391e72c2fced6a650268137dc0ed594cafe8a2c0f8b994799a21979b",
-        ),
-        *_folder(),
-    ),
-    "keeps colours and composition, renews details",
-)
-
-ANNOTATORS, ANNOTATORS_REVISION = "lllyasviel/Annotators", "982e7edaec38759d914a963c48c4726685de7d96"
-
-VITPOSE = Weights(
-    name="vitpose-base",
-    repo="usyd-community/vitpose-base-simple",
-    revision="a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
-    layouts=(
-        Layout(
-            {
-                "config.json": None,
-                "model.safetensors": "85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf",
-            }
-        ),
-    ),
-    licence=APACHE,
-    licence_url="https://github.com/ViTAE-Transformer/ViTPose/blob/main/LICENSE",
-    megabytes=344,
-    purpose="finds how people stand, for controlnet-openpose",
-)
-RTDETR = Weights(
-    name="rtdetr-r50",
-    repo="PekingU/rtdetr_r50vd_coco_o365",
-    revision="457857cec8ac28ddede40ecee9eed2beca321af8",
-    layouts=(Layout({"config.json": None, "model.safetensors": None}),),
-    licence=APACHE,
-    licence_url="https://github.com/lyuwenyu/RT-DETR/blob/main/LICENSE",
-    megabytes=172,
-    purpose="finds people, for vitpose-base",
-)
-HED = Weights(
-    name="hed",
-    repo=ANNOTATORS,
-    revision=ANNOTATORS_REVISION,
-    layouts=(_file("ControlNetHED.pth", "5ca93762ffd68a29fee1af9d495bf6aab80ae86f08905fb35472a083a4c7a8fa"),),
-    licence=APACHE,  # in its code; the repository itself has no licence file
-    licence_url="https://github.com/lllyasviel/ControlNet-v1-1-nightly/blob/main/annotator/hed/__init__.py",
-    megabytes=29,
-    purpose="finds outlines, for controlnet-softedge",
-)
-LINEART = Weights(
-    name="lineart",
-    repo=ANNOTATORS,
-    revision=ANNOTATORS_REVISION,
-    layouts=(
-        Layout(
-            {
-                "sk_model.pth": "c686ced2a666b4850b4bb6ccf0748031c3eda9f822de73a34b8979970d90f0c6",
-                "sk_model2.pth": "30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0",
-            }
-        ),
-        _file("sk_model.pth", "c686ced2a666b4850b4bb6ccf0748031c3eda9f822de73a34b8979970d90f0c6"),
-    ),
-    licence="MIT",
-    licence_url="https://github.com/carolineec/informative-drawings/blob/main/LICENSE",
-    megabytes=34,
-    purpose="draws lines, fine and coarse, for controlnet-lineart",
-)
-
-
 # -- all of them --
 
 BASES: tuple[Weights, ...] = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL)
@@ -579,8 +414,6 @@ MOTION_MODULES: tuple[Weights, ...] = (
 )
 SPARSECTRLS: tuple[Weights, ...] = (SPARSECTRL_RGB, SPARSECTRL_SCRIBBLE)
 IP_ADAPTERS: tuple[Weights, ...] = (IP_ADAPTER_PLUS, IP_ADAPTER, IP_ADAPTER_XL)
-CONTROLS: tuple[Weights, ...] = (CONTROL_DEPTH, CONTROL_OPENPOSE, CONTROL_LINEART, CONTROL_SOFTEDGE, CONTROL_TILE)
-DETECTORS: tuple[Weights, ...] = (VITPOSE, RTDETR, HED, LINEART)
 
 WEIGHTS: tuple[Weights, ...] = (
     *BASES,
