@@ -200,8 +200,7 @@ class Confirm:
         return prepared
 
     async def _question(self, prepared: Prepared) -> str:
-        ahead = f"{prepared.ahead}\n\n" if prepared.ahead else ""
-        return ahead + (await self._asks(prepared))
+        return "\n\n".join(filter(None, (prepared.ahead, await self._asks(prepared))))
 
     async def _asks(self, prepared: Prepared) -> str:
         if not self.high(prepared):

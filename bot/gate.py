@@ -24,7 +24,7 @@ from jobs.requests.base import Shape, called
 from jobs.rulebook import Rulebook
 from jobs.settings import LimitSettings
 from jobs.terms import Terms
-from jobs.workers import USUAL, Advert, Workers, best_system, kinds_of
+from jobs.workers import USUAL, Advert, Workers, best_system, kinds_of, together
 
 
 class NoSystem(Refusal):
@@ -273,7 +273,8 @@ class Gate:
 
     async def _check_workers(self, request: Request) -> tuple[Note, ...]:
         """Whether some machine can run it: known at all, and online now; what should be said where none is."""
-        installed = await self.workers.installed()
+        known = await self.workers.known()
+        installed = together(known)
         if not installed:
             raise NoSystem()
         if request.kind not in kinds_of(installed):
@@ -281,7 +282,7 @@ class Gate:
             raise SystemNotInstalled(wanted=called(request.kind), installed=_listed(there))
         if missing := request.wanted - set(installed.get(request.name(), ())):
             raise PartsMissing(missing=" ".join(sorted(missing)))
-        if not any(_able(advert, request) for advert in await self.workers.known()):
+        if not any(_able(advert, request) for advert in known):
             raise PartsApart(wanted=", ".join(sorted({called(request.kind), *request.wanted})))
         if any(_able(advert, request) and not advert.leaving for advert in await self.workers.online()):
             return ()

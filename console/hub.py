@@ -6,6 +6,7 @@ that was cut off, so the parts are kept here, in `<models>/.parts`, and go on fr
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -71,8 +72,7 @@ class Hub:
         Raises:
             PullError: a file is missing, or is another one than was pinned here.
         """
-        siblings = self._siblings()
-        return [self._described(name, siblings.get(name), pinned) for name, pinned in layout.files.items()]
+        return [self._described(name, self._siblings.get(name), pinned) for name, pinned in layout.files.items()]
 
     def published(self, layouts: Sequence[Layout]) -> Layout:
         """The first layout that the repository has whole; where it has none, the first, of which a file is missed.
@@ -80,10 +80,12 @@ class Hub:
         Raises:
             PullError: the hub cannot be asked.
         """
-        there = self._siblings().keys()
+        there = self._siblings.keys()
         return next((layout for layout in layouts if layout.files.keys() <= there), layouts[0])
 
+    @functools.cached_property
     def _siblings(self) -> dict[str, RepoSibling]:
+        """Everything that the repository has at the pinned revision, asked for once."""
         with self._sentences():
             found = HfApi(endpoint=self.endpoint).model_info(
                 self.weights.repo, revision=self.weights.revision, files_metadata=True

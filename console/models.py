@@ -131,9 +131,8 @@ def _pull_one(weights: Weights, *, accept_licence: bool) -> None:
     accept(weights, accepted=accept_licence, out=out)
     try:
         hub = Hub(weights, models)
-        if weights.layout_in(models) is None and len(weights.layouts) > 1:
-            layout = hub.published(weights.layouts)
-            wanted = [file for file, state in states(weights, layout, models) if state != "good"]
+        if weights.layout_in(models) is None and (published := hub.published(weights.layouts)) is not layout:
+            layout, wanted = published, _not_good(weights, published, models)
         _pull(hub, layout, wanted, out)
     except (PullError, UnsafeNameError) as error:
         raise _stop(str(error)) from None
@@ -147,9 +146,13 @@ def needed(weights: Weights, layout: Layout, models: Path, out: Console) -> list
     if weights.layout_in(models):
         out.print(f"Reading what is there of {weights.name} …")
     try:
-        return [file for file, state in states(weights, layout, models) if state != "good"]
+        return _not_good(weights, layout, models)
     except UnsafeNameError as error:
         raise _stop(str(error)) from None
+
+
+def _not_good(weights: Weights, layout: Layout, models: Path) -> list[str]:
+    return [file for file, state in states(weights, layout, models) if state != "good"]
 
 
 def accept(weights: Weights, *, accepted: bool, out: Console) -> None:

@@ -91,11 +91,16 @@ class Workers:
 
     async def installed(self) -> dict[str, tuple[str, ...]]:
         """Systems that some known worker can run, with their checkpoints."""
-        systems: dict[str, tuple[str, ...]] = {}
-        for advert in await self.known():
-            for system, checkpoints in advert.systems.items():
-                systems[system] = tuple(dict.fromkeys((*systems.get(system, ()), *checkpoints)))
-        return systems
+        return together(await self.known())
+
+
+def together(adverts: Iterable[Advert]) -> dict[str, tuple[str, ...]]:
+    """Systems that some of these can run, with the checkpoints of all."""
+    systems: dict[str, tuple[str, ...]] = {}
+    for advert in adverts:
+        for system, checkpoints in advert.systems.items():
+            systems[system] = tuple(dict.fromkeys((*systems.get(system, ()), *checkpoints)))
+    return systems
 
 
 def kinds_of(systems: Mapping[str, Iterable[str]]) -> frozenset[str]:

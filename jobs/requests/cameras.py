@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from jobs.errors import Refusal
+from jobs.requests.strengths import STRONGEST, going_on, parts
 from jobs.schedules.passage import quoted
 
-STRONGEST = 2.0
 CAMERAS: Mapping[str, str] = {
     name: f"motion-lora-{name.replace(' ', '-')}"
     for name in (
@@ -49,7 +49,7 @@ def cameras(text: str) -> tuple[Camera, ...]:
     Raises:
         Refusal: naming the part that cannot be understood.
     """
-    found = [_camera(part) for part in re.split(r"[,+|;\n]", text) if part.strip()]
+    found = [_camera(part) for part in parts(text)]
     moves = [camera.move for camera in found]
     for move in moves:
         if moves.count(move) > 1:
@@ -70,8 +70,4 @@ def _camera(part: str) -> Camera:
 
 def suggest_cameras(typed: str, installed: Collection[str]) -> Sequence[str]:
     """Whole texts: what is there already, and each move that could come next."""
-    before, comma, begun = typed.rpartition(",")
-    kept = f"{before.strip()}, " if comma else ""
-    moves = [move for move, weights in CAMERAS.items() if weights in installed] or list(CAMERAS)
-    begun = begun.strip().lower()
-    return [f"{kept}{move}" for move in moves if begun in move and move not in kept]
+    return going_on(typed, [move for move, weights in CAMERAS.items() if weights in installed] or CAMERAS)

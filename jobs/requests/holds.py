@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from jobs.errors import Refusal
+from jobs.requests.strengths import STRONGEST, going_on, parts
 from jobs.schedules.passage import quoted
 
 HoldName = Literal["depth", "openpose", "lineart", "softedge", "tile"]
@@ -16,7 +17,6 @@ HOLDS: Mapping[HoldName, tuple[str, ...]] = {
     "tile": ("controlnet-tile",),
 }
 """Each with its checkpoints: the ControlNet, and what finds its condition. The preferred one first."""
-STRONGEST = 2.0
 ENTRY = re.compile(r"([a-z]+(?: [a-z]+)*)\s*:?\s*(\d+(?:\.\d+)?|\.\d+)?")
 
 
@@ -46,7 +46,7 @@ def holds(text: str) -> tuple[Hold, ...]:
         Refusal: naming the part that cannot be understood.
     """
     found: dict[HoldName, Hold] = {}
-    for part in filter(str.strip, re.split(r"[,+|;\n]", "" if text.strip().lower() == "none" else text)):
+    for part in parts("" if text.strip().lower() == "none" else text):
         hold = _hold(part)
         found[hold.name] = hold
     return tuple(found.values())
@@ -65,9 +65,5 @@ def _hold(part: str) -> Hold:
 
 def suggest_holds(typed: str, installed: Collection[str]) -> Sequence[str]:
     """Whole texts: what is there already, and each that could come next."""
-    before, comma, begun = typed.rpartition(",")
-    kept = f"{before.strip()}, " if comma else ""
     there = [name for name, weights in HOLDS.items() if set(weights) <= set(installed)] or list(HOLDS)
-    begun = begun.strip().lower()
-    first = ["auto", "none"] if not comma else []
-    return [f"{kept}{name}" for name in (*first, *there) if begun in name and name not in kept]
+    return going_on(typed, there if "," in typed else ["auto", "none", *there])

@@ -1,0 +1,21 @@
+"""Lists of things with strengths, as people write them: `zoom in 0.8, pan left`."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+STRONGEST = 2.0
+"""Beyond it nothing still makes pictures."""
+BETWEEN = re.compile(r"[,+|;\n]")
+
+
+def parts(text: str) -> Iterator[str]:
+    """What stands between commas and their like, where anything does."""
+    return filter(str.strip, BETWEEN.split(text))
+
+
+def going_on(typed: str, names: Iterable[str]) -> Sequence[str]:
+    """Whole texts to choose from: what is typed already, and each name that it has not, and that the rest begins."""
+    before, comma, begun = typed.rpartition(",")
+    kept = f"{before.strip()}, " if comma else ""
+    begun = begun.strip().lower()
+    return [f"{kept}{name}" for name in names if begun in name and name not in kept]
