@@ -1,7 +1,7 @@
 """What all tests share."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -9,6 +9,7 @@ import pytest_asyncio
 from console.redis_server import embedded_redis
 from jobs.queue import JobQueue
 from tests.queued import empty_queue
+from tests.spools import OPEN
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in [
@@ -31,3 +32,11 @@ async def queue(url: str) -> AsyncIterator[JobQueue]:
     """A queue on it, from which everything was taken before."""
     async with empty_queue(url) as queue:
         yield queue
+
+
+@pytest.fixture
+def closed_spools() -> Iterator[None]:
+    """Whatever `spool_of` made in the test is closed after it."""
+    yield
+    while OPEN:
+        OPEN.pop().close()

@@ -26,7 +26,7 @@ PICKLED = {
         or name in ("hed", "lineart")
     },
 }
-"""Published as pickles; test_smooth_networks.py and test_animatediff_loading.py show that only tensors are ever taken
+"""Published as pickles; test_smooth_networks.py and animatediff/test_loading.py show that only tensors are ever taken
 out of them."""
 WEIGHTS = [weights for room in ROOMS.values() for weights in room.weights]
 

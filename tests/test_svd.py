@@ -10,28 +10,24 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import StableVideoDiffusionPipeline
-from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from inference.residency import Residency
-from inference.systems.base import Cancelled, Clip, Place, Sources
+from inference.systems.base import Cancelled, Place, Sources
 from inference.systems.svd import pictures
-from inference.systems.svd.loader import follow_original, open_checkpoint
-from inference.systems.svd.system import StableVideoDiffusion, choose, chunk_size_for, guidance_of
-from inference.systems.svd.weights import BY_NAME, SVD, SVD_XT, SVD_XT_1_1, UNET, VAE
+from inference.systems.svd.loader import follow_original
+from inference.systems.svd.system import choose, chunk_size_for, guidance_of
+from inference.systems.svd.weights import BY_NAME, SVD, SVD_XT, SVD_XT_1_1
 from jobs.errors import Failure
 from jobs.requests.svd import SvdRequest
 from jobs.texts import say, word
-from tests.tiny_models.svd import TINY, random_svd, write_hub, write_single, write_svd
+from tests.svd_clips import CPU, frames_of, picture, render, request, system, untold
+from tests.tiny_models.svd import TINY, write_svd
 
 pytestmark = [
     # diffusers 0.42's EulerDiscreteScheduler hands tensors to numpy 2's `array` in a way that numpy means to end.
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
 ]
-
-CPU = torch.device("cpu")
-Frames = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -39,35 +35,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_svd(folder)
     return folder
-
-
-def system(models: Path, **options: Any) -> StableVideoDiffusion:
-    return StableVideoDiffusion(Place(models, CPU, torch.float32, Residency(CPU), options))
-
-
-def picture(width: int = 160, height: int = 90) -> Image.Image:
-    """Coarse colours: something for the networks to see."""
-    colours = np.random.default_rng(7).integers(0, 256, (5, 8, 3), dtype=np.uint8)
-    return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def request(**fields: Any) -> SvdRequest:
-    return SvdRequest(**{"seed": 5, "num_frames": 4, "num_inference_steps": 2, **fields})
-
-
-def untold(stage: str, step: int, total: int) -> None:
-    """A tick that nobody watches."""
-
-
-def render(room: StableVideoDiffusion, asked: SvdRequest, still: Image.Image | None = None) -> Frames:
-    return frames_of(room.render(asked, Sources({"image": still or picture()}), untold))
-
-
-def frames_of(clip: Clip) -> Frames:
-    frames = np.stack(list(clip.frames))
-    assert frames.shape == (clip.num_frames, clip.height, clip.width, 3)
-    assert frames.dtype == np.uint8
-    return frames
 
 
 def test_same_seed_same_frames(models: Path) -> None:
@@ -144,15 +111,6 @@ def run_diffusers(pipeline: StableVideoDiffusionPipeline, asked: SvdRequest, sti
         **ways,
     )
     return made.frames[0]
-
-
-def test_both_published_layouts_give_the_same_frames(tmp_path: Path) -> None:
-    svd = random_svd(seed=11, num_frames=14)
-    write_hub(tmp_path / "folder" / "svd", svd)
-    write_single(tmp_path / "file" / "svd" / "svd.safetensors", svd)
-
-    folder, file = (render(system(tmp_path / name), request()) for name in ("folder", "file"))
-    assert np.array_equal(folder, file)
 
 
 @pytest.mark.parametrize(("model", "trained"), [("svd", 14), ("svd-xt", 25), ("svd-xt-1-1", 25)])
@@ -286,102 +244,6 @@ def test_what_is_not_offered_says_what_is(models: Path) -> None:
     with pytest.raises(Failure) as refused:
         render(system(models, checkpoints=("svd", "svd-xt")), request(model="svd-xt-1-1"))
     assert "Choose one of: svd, svd-xt" in word(refused.value)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A whole `svd` folder, to be spoiled."""
-    write_hub(tmp_path / "svd", random_svd(seed=1, num_frames=14))
-    return tmp_path
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A whole `svd.safetensors`, to be spoiled."""
-    path = tmp_path / "svd" / "svd.safetensors"
-    write_single(path, random_svd(seed=1, num_frames=14))
-    return path
-
-
-def refusal(models: Path) -> str:
-    """The sentence with which the checkpoint `svd` is refused."""
-    with pytest.raises(Failure) as refused:
-        open_checkpoint(SVD, models)
-    return word(refused.value)
-
-
-def test_a_file_that_is_cut_off_is_refused(folder: Path) -> None:
-    whole = (folder / "svd" / UNET).read_bytes()
-    (folder / "svd" / UNET).write_bytes(whole[: len(whole) // 2])
-
-    sentence = refusal(folder)
-    assert "damaged" in sentence
-    assert "diffusion_pytorch_model.fp16.safetensors" in sentence
-    assert "models verify svd" in sentence
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe", b'{"block_out_channels": 3}'])
-def test_a_config_that_is_none_is_refused(folder: Path, content: bytes) -> None:
-    (folder / "svd" / "unet" / "config.json").write_bytes(content)
-
-    assert "config.json cannot be read" in refusal(folder)
-
-
-def test_a_single_file_that_is_something_else_is_refused(file: Path) -> None:
-    save_file({"model.weight": torch.zeros(2)}, file)
-    assert "svd.safetensors cannot be read" in refusal(file.parents[1])
-
-    torch.save({"model.weight": torch.zeros(2)}, file)
-    assert "svd.safetensors cannot be read" in refusal(file.parents[1])
-
-
-@pytest.mark.parametrize("layout", ["folder", "file"])
-def test_an_extra_tensor_is_refused(layout: str, fixture_request: Path) -> None:
-    path = fixture_request
-    tensors = load_file(path)
-    save_file({**tensors, "extra.weight": torch.zeros(2)}, path)
-
-    sentence = refusal(models_of(path))
-    assert "1 tensors that do not belong" in sentence
-    assert "`extra.weight`" in sentence
-
-
-@pytest.mark.parametrize("layout", ["folder", "file"])
-def test_a_missing_tensor_is_refused(layout: str, fixture_request: Path) -> None:
-    path = fixture_request
-    tensors = load_file(path)
-    del tensors[next(name for name in tensors if "decoder.conv_in" in name and "embedders" not in name)]
-    save_file(tensors, path)
-
-    assert "decoder.conv_in" in refusal(models_of(path))
-
-
-@pytest.mark.parametrize("layout", ["folder", "file"])
-def test_a_tensor_of_another_size_is_refused(layout: str, fixture_request: Path) -> None:
-    path = fixture_request
-    tensors = load_file(path)
-    name = next(name for name in tensors if "decoder.conv_in.bias" in name and "embedders" not in name)
-    save_file({**tensors, name: torch.zeros(7)}, path)
-
-    assert "has another size" in refusal(models_of(path))
-
-
-@pytest.fixture
-def fixture_request(layout: str, request: pytest.FixtureRequest) -> Path:
-    """The file to spoil, in either layout."""
-    made: Path = request.getfixturevalue(layout)
-    return made / "svd" / VAE if layout == "folder" else made
-
-
-def models_of(path: Path) -> Path:
-    return next(parent for parent in path.parents if (parent / "svd").is_dir())
-
-
-def test_leftover_position_ids_of_older_transformers_are_passed_over(folder: Path) -> None:
-    path = folder / "svd" / "image_encoder" / "model.fp16.safetensors"
-    save_file({**load_file(path), "vision_model.embeddings.position_ids": torch.arange(50)[None]}, path)
-
-    assert render(system(folder), request()).shape == (4, 48, 88, 3)
 
 
 def test_1_1_says_when_it_leaves_what_it_was_tuned_for(models: Path) -> None:

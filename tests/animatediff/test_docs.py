@@ -29,7 +29,7 @@ from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.finish import Smoothing
 from jobs.schedules import preview
 
-PAGE = (Path(__file__).parents[1] / "docs" / "animatediff.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "animatediff.md").read_text("utf-8")
 LINES = [line for block in re.findall(r"```text\n(.+?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 SIZES = {weights.name: weights.megabytes for weights in (*WEIGHTS, DEPTH)}
 OPTION = re.compile(r"(?:^| )([a-z_]+):(?=[^ ])")

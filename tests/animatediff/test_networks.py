@@ -17,10 +17,7 @@ from inference.systems.animatediff.motion_scale import MotionScale, scaled
 from inference.systems.animatediff.sparsectrl import SparseCondition, SparseControl, encode_pictures, spread
 from tests.animating import CHANNELS, CONFIG, Tensors, modules, original, random, sparse, write
 
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.default_generator.manual_seed(5)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def image_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +27,6 @@ from inference.systems.animatediff.loras import Lora, lora_in, merged
 from jobs.errors import Failure
 from tests import references
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDER = references.FOLDER / "animatediff" / "manifest"
 
 pytestmark = pytest.mark.skipif(

@@ -25,10 +25,7 @@ from tests.animating import (
     write,
 )
 
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.default_generator.manual_seed(5)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 LAYOUTS: dict[str, tuple[str, str, Callable[[Tensors], Any]]] = {

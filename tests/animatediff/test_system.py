@@ -1,4 +1,4 @@
-"""AnimateDiff, restyling and motion learning as systems, on small random checkpoints in the published layouts.
+"""AnimateDiff as a system, on small random checkpoints in the published layouts.
 
 Most of it runs on Lightning's two-step module, which needs no guidance: what is tried here is that every option reaches
 the networks and leaves no trace, and that every published file is found by its name.
@@ -13,34 +13,21 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models.unets.unet_motion_model import UNetMotionModel
-from numpy.typing import NDArray
-from PIL import Image
 
 from inference.residency import Residency
 from inference.systems.animatediff.engine import windowing_for
 from inference.systems.animatediff.errors import AnimateDiffForeign, AnimateDiffNotInstalled, AnimateDiffUnreadable
-from inference.systems.animatediff.frames import filled
 from inference.systems.animatediff.installed import installed
-from inference.systems.animatediff.learner import LearnMotion
-from inference.systems.animatediff.learning_errors import LearnedMotionElsewhere
-from inference.systems.animatediff.restyle import Restyle
 from inference.systems.animatediff.system import AnimateDiff
-from inference.systems.base import Cancelled, Clip, Place, Sources, Thrift
+from inference.systems.base import Cancelled, Place, Sources, Thrift
 from jobs.errors import Failure, Refusal
 from jobs.requests.animatediff import AnimateDiffRequest
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.cameras import CAMERAS
-from jobs.requests.diffusion import Diffusion, ModelUnknown, ModuleMissing
+from jobs.requests.diffusion import ModelUnknown, ModuleMissing
 from jobs.requests.holds import HOLDS
-from jobs.requests.learnmotion import LearnMotionRequest
-from jobs.requests.restyle import RestyleRequest
 from jobs.texts import word
-from media.frames import FrameSpool
-from tests.tiny_models.animatediff import write_animatediff
-from tests.tiny_models.controls import write_controls
-from tests.tiny_models.depth import write_depth
-from tests.tiny_models.pictures import write_pictures
-from tests.tiny_models.stable_diffusion import random_model, write_hub, write_single, write_stable_diffusion
+from tests.animatediff.rendering import CPU, STYLES, frames_of, pinned, render, request, untold
 
 pytestmark = [
     # diffusers 0.42's EulerDiscreteScheduler hands tensors to numpy 2's `array` in a way that numpy means to end.
@@ -48,71 +35,10 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-CPU = torch.device("cpu")
-Frames = NDArray[np.uint8]
-STYLES = {"toonyou": "checkpoints/toonyou_beta6.safetensors", "dreams": "checkpoints/dreams"}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for write in (write_stable_diffusion, write_animatediff, write_pictures, write_controls, write_depth):
-        write(folder)
-    (folder / "checkpoints").mkdir()
-    write_single(folder / STYLES["toonyou"], random_model("sd15", seed=5))
-    write_hub(folder / STYLES["dreams"], random_model("sd15", seed=6))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def place(models: Path) -> Place:
-    """One renderer for all: nothing that one test does may be seen by the next."""
-    return Place(models, CPU, torch.float32, Residency(CPU), {"styles": STYLES})
-
 
 @pytest.fixture(scope="module")
 def room(place: Place) -> AnimateDiff:
     return AnimateDiff(place)
-
-
-def untold(stage: str, step: int, total: int) -> None:
-    """A tick that nobody watches."""
-
-
-def picture(hue: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
-    """A square on a ground."""
-    pixels = np.full((size[1], size[0], 3), (hue, 255 - hue, 120), np.uint8)
-    pixels[20:44, 30:60] = (255 - hue, hue, 20)
-    return Image.fromarray(pixels)
-
-
-PICTURES = {"image": picture(20), "last": picture(220), "look": picture(120), "picture_1": picture(90)}
-
-
-def request(**fields: Any) -> AnimateDiffRequest:
-    """Quick: two steps without guidance, four frames."""
-    size: dict[str, Any] = {"num_frames": 4, "width": 128, "height": 128}
-    usual: dict[str, Any] = {"prompt": "a red cat", "seed": 5, "module": "lightning-2", **size}
-    return AnimateDiffRequest(**{**usual, **fields})
-
-
-def pinned(**fields: Any) -> AnimateDiffRequest:
-    """Version 3, with the fewest steps it takes."""
-    return request(**{"module": "v3", "num_inference_steps": 5, "num_frames": 3, **fields})
-
-
-def render(room: AnimateDiff, asked: AnimateDiffRequest, thrift: Thrift | None = None) -> Frames:
-    sources = Sources({name: PICTURES[name] for _, name, kind in asked.named() if kind == "image"})
-    with torch.inference_mode():
-        return frames_of(room.render(asked, sources, untold, thrift or Thrift()))
-
-
-def frames_of(clip: Clip) -> Frames:
-    frames = np.stack(list(clip.frames))
-    assert frames.shape == (clip.num_frames, clip.height, clip.width, 3)
-    assert frames.dtype == np.uint8
-    assert frames.std() > 10, "no flat picture"
-    return frames
 
 
 # --- what there is ---
@@ -391,108 +317,3 @@ def test_what_lies_in_memory_is_said(room: AnimateDiff) -> None:
     render(room, request())
 
     assert {"animatediff", "animatediff/toonyou+lightning-2"} <= set(room.holding())
-
-
-# --- restyle ---
-
-
-def footage(frames: int = 8) -> FrameSpool:
-    spool = FrameSpool(96, 64, Fraction(8))
-    for number in range(frames):
-        frame = np.full((64, 96, 3), 200, np.uint8)
-        frame[20:40, 5 + 6 * number : 25 + 6 * number] = (200, 40, 30)
-        spool.append(frame)
-    return spool
-
-
-def restyled(place: Place, **fields: Any) -> Frames:
-    usual: dict[str, Any] = {
-        "prompt": "an oil painting", "seed": 5, "module": "lightning-2", "seconds": 0.5, "fps": 4, "size": 256,
-        "hold": "none",
-    }  # fmt: skip
-    asked = RestyleRequest(**{**usual, **fields})
-    images = {name: PICTURES.get(name) or mask() for _, name, kind in asked.named() if kind == "image"}
-    with torch.inference_mode(), footage() as spool:
-        return frames_of(Restyle(place).render(asked, Sources(images, {"clip": spool}), untold))
-
-
-def mask() -> Image.Image:
-    """The left half stays."""
-    pixels = np.zeros((64, 96), np.uint8)
-    pixels[:, :48] = 255
-    return Image.fromarray(pixels).convert("RGB")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("hold", [*HOLDS, "depth, tile 0.5"])
-def test_a_clip_is_held_by_what_a_controlnet_sees(place: Place, hold: str) -> None:
-    free, held = restyled(place), restyled(place, hold=hold)
-
-    assert len(held) == 2
-    assert not np.array_equal(free, held)
-
-
-@pytest.mark.slow
-def test_less_strength_stays_closer_to_the_clip(place: Place) -> None:
-    """By the latents: what a random decoder makes of them says nothing about likeness."""
-    asked: dict[str, Any] = {"num_inference_steps": 10, "module": "v3"}
-    source, weak, strong = (restyled(place, strength=strength, **asked) for strength in (0.1, 0.2, 0.7))
-
-    assert np.abs(weak.astype(int) - source).mean() < np.abs(strong.astype(int) - source).mean()
-
-
-def test_what_is_white_in_the_mask_stays_as_it_is(place: Place) -> None:
-    kept = restyled(place, keep="keep")
-    with footage() as spool:
-        left = np.asarray(filled(Image.fromarray(spool[0]), (kept.shape[2], kept.shape[1])))[:, : kept.shape[2] // 2]
-
-    inside = kept[0][:, : kept.shape[2] // 2]
-    assert np.abs(inside[:, :-16].astype(int) - left[:, :-16]).mean() < 3
-    assert np.abs(kept[0][:, kept.shape[2] // 2 :].astype(int) - 200).mean() > 20
-
-
-def test_a_restyled_clip_keeps_its_sound(place: Place) -> None:
-    asked = RestyleRequest(prompt="oil", module="lightning-2", seconds=0.5, fps=8, size=256, hold="none")
-    with torch.inference_mode(), footage() as spool:
-        spool.sound = np.arange(2 * 48_000, dtype=np.int16).reshape(-1, 2)
-        clip = Restyle(place).render(asked, Sources({}, {"clip": spool}), untold)
-        assert clip.sound is not None
-        assert np.array_equal(clip.sound, spool.sound[:24_000])
-        clip.frames.close()  # type: ignore[attr-defined]
-
-
-# --- learning a motion ---
-
-
-@pytest.mark.slow
-def test_a_motion_is_learned_and_moves_another_clip(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("inference.systems.animatediff.learner.LOOK_STEPS", 5)
-    monkeypatch.setattr("inference.systems.animatediff.learner.LOOK_FRAMES", 4)
-    learned: list[int] = []
-
-    def watch(stage: str, step: int, total: int) -> None:
-        if stage == "learning":
-            learned.append(step)
-
-    asked = LearnMotionRequest(prompt="a red square", learning_steps=20, size=192, rank=4, seed=3)
-    with torch.inference_mode(), footage(10) as spool:
-        clip = LearnMotion(place).render(asked, Sources({}, {"clip": spool}), watch)
-        assert clip.learned is not None
-        frames_of(clip)
-    assert learned == list(range(21)), "twenty steps, and that they begin"
-    path = tmp_path / "spin.safetensors"
-    path.write_bytes(clip.learned)
-
-    def moved(asked: Diffusion) -> Frames:
-        assert isinstance(asked, AnimateDiffRequest)
-        with torch.inference_mode():
-            return frames_of(AnimateDiff(place).render(asked, Sources({}, motions={"spin": path}), untold))
-
-    plain = render(AnimateDiff(place), pinned())
-    assert not np.array_equal(plain, moved(pinned(motion="spin")))
-    assert np.array_equal(plain, moved(pinned(motion="spin", motion_strength=0.0)))
-    assert np.array_equal(plain, render(AnimateDiff(place), pinned()))
-    with pytest.raises(LearnedMotionElsewhere):
-        moved(request(motion="spin", module="v15-v2", num_inference_steps=5))

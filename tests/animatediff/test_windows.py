@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,7 +23,6 @@ from inference.systems.animatediff.freenoise import freenoise_order, rearranged
 from inference.systems.animatediff.motiondirector import MotionLearner, Recipe, added, motion_lora
 from tests import references
 
-ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = references.FOLDER
 FUSINGS: tuple[Fusing, ...] = ("flat", "pyramid", "relative", "delayed_reverse_sawtooth", "overlap-linear")
 SMALL = Recipe(rank=4)

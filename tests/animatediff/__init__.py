@@ -1,0 +1,1 @@
+"""AnimateDiff: its files, its networks, and what people can ask of them."""
