@@ -26,6 +26,7 @@ from bot.confirm import ANSWERS, Confirm
 from bot.delivery import Delivery
 from bot.download import Downloads
 from bot.forecasts import Forecasts
+from bot.forms import FOUND
 from bot.gate import Gate
 from bot.intake import Intake
 from bot.meters import Meters
@@ -52,10 +53,8 @@ log = logging.getLogger(__name__)
 RECONCILE_SECONDS = 5.0
 ALIVE_KEY = "zoetrope:bot"
 ALIVE_SECONDS = 20
-POSTING_SECONDS = 5.0
-FORM_SECONDS = 1.5
-"""A form that is known is answered at once; Discord gives three seconds."""
 """Healthchecks look at this key; it lives a little longer than the pause between two writes."""
+POSTING_SECONDS = 5.0
 
 
 class FormLost(Refusal):
@@ -201,11 +200,12 @@ class Zoetrope(AutoShardedBot):
         log.info("ready as %s in %d servers", self.user, len(self.guilds))
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        """Answer forms that nobody knows: the library keeps them in memory, and drops what it does not find there."""
-        if interaction.type is discord.InteractionType.modal_submit:
-            await asyncio.sleep(FORM_SECONDS)
-            if not interaction.response.is_done():
-                await self.answer_error(interaction, FormLost())
+        """Answer forms that nobody knows: the library keeps them in memory, and drops what it does not find there.
+
+        A form that is there was handed what was sent before this event, and has marked it.
+        """
+        if interaction.type is discord.InteractionType.modal_submit and FOUND not in interaction.extras:
+            await self.answer_error(interaction, FormLost())
 
     async def process_commands(self, message: discord.Message, /) -> None:
         """Nothing: mentions are no prefix commands (`commands/mention.py` reads them)."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bot.client import Zoetrope
 
 FORM_SECONDS = 900
+FOUND = "form"
+"""Marks an interaction whose form is still open here."""
 LONGEST_TEXT = 4000
 """Discord's limit for a field of text, in characters."""
 SHORT_TEXT = 100
@@ -56,6 +58,11 @@ class Form(Modal):
     def __init__(self, bot: Zoetrope, title: str) -> None:
         super().__init__(title=title[:45], timeout=FORM_SECONDS)
         self.bot = bot
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        """Everybody may send it; from here on it answers for itself."""
+        interaction.extras[FOUND] = True
+        return True
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:
         """Answer in private."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,10 +18,12 @@ from tests.discord_server.world import World
 
 SLASH, USER_MENU, MESSAGE_MENU = 1, 2, 3
 LINK_BUTTON = 5
+FILLING_SECONDS = 0.3
+"""Nobody fills a form faster; meanwhile the bot has read the answer by which it opened it."""
 
 
 class People:
-    """Acts of persons. Each returns at once; `await asked.answered()` waits for the bot."""
+    """Acts of persons. Each returns at once (a form takes a moment); `await asked.answered()` waits for the bot."""
 
     world: World
     channel: Channel
@@ -138,6 +141,7 @@ class People:
         assert asked.user is user, f"the form is {asked.user}'s"
         resolved = Resolved(asked.channel.guild)
         form = ModalForm(asked.modal, values or {}, resolved)
+        await asyncio.sleep(FILLING_SECONDS)
         data: Json = {"custom_id": asked.modal["custom_id"], "components": form.components, "resolved": resolved.data}
         return self._ask(MODAL_SUBMIT, user, asked.channel, data, message=asked.message, parent=asked)
 
