@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import discord
 
+from bot.amounts import lasting
 from bot.download import Downloads
 from bot.gate import Asked, Gate, Leave
 from bot.sources import Bringer, Sources
@@ -33,6 +34,12 @@ class MotionModule(Refusal):
     code = "motion_module"
 
 
+class WouldTakeTooLong(Refusal):
+    """By all that is known, the render would be stopped before its end."""
+
+    code = "would_take_too_long"
+
+
 @dataclass(frozen=True)
 class Choice:
     """The system that the front door chose, and what to say about it."""
@@ -51,6 +58,7 @@ class Intake:
         self.gate = gate
         self.costs = costs
         self.motions = Motions(queue.redis)
+        self.most_seconds = limits.render_seconds
         self.sources = Sources(store, Retention(queue.redis), downloads, limits)
 
     async def choose(self, brief: Brief, system: str | None, asked: Asked) -> Choice:
@@ -174,6 +182,8 @@ class Intake:
     async def _submission(self, asked: Asked, recipe: Recipe, said: Sequence[Note], leave: Leave) -> Submission:
         leave.check_clip(recipe)
         estimate = await self.costs.estimate(recipe)
+        if estimate.least_ms > self.most_seconds * 1000:
+            raise WouldTakeTooLong(cost=lasting(estimate.gpu_ms), most=lasting(self.most_seconds * 1000))
         return Submission(
             id=asked.id,
             recipe=recipe,

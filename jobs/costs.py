@@ -29,6 +29,8 @@ LONGEST_MS = 6 * 3600 * 1000
 UNPROVEN = 1.0
 """The prior's relative error: it may be wrong by as much as itself, or more."""
 LARGEST_ERROR = 2.0
+ENOUGH_SAMPLES = 5
+"""Before so many renders nothing is refused for what it is thought to take."""
 USUAL: Mapping[SourceKind, Source] = {
     "image": Source(digest="0" * 64, width=1920, height=1080),
     "clip": Source(digest="0" * 64, kind="clip", width=1024, height=576, num_frames=75, fps=Fraction(25)),
@@ -48,6 +50,11 @@ class Estimate(NamedTuple):
     """How far off the last estimates were, as a share of what was then measured; 1 where nothing was measured."""
     samples: int
     """Renders of this system that were ever measured."""
+
+    @property
+    def least_ms(self) -> float:
+        """What it will take even where the estimate is twice as far off as they were; 0 where hardly any is known."""
+        return self.gpu_ms / (1 + 2 * self.error) if self.samples >= ENOUGH_SAMPLES else 0.0
 
 
 class Learnt(Value):
