@@ -173,6 +173,9 @@ async def _add(
 ) -> None:
     """Those that fit go in; then of the others the first is refused.
 
+    Two messages may be read in either order, but the story is told in the order in which they were sent: what comes
+    late may take the place of what had no right to it.
+
     Raises:
         StoryFull: for some there is no room.
         Refusal: one of them is no picture that could be read.
@@ -186,9 +189,15 @@ async def _add(
             refused = refused or refusal
         else:
             good.append(picture)
-    changed = await Stories(bot.redis).change(story.id, lambda story: story.with_pictures(good))
+    left: list[Picture] = []
+
+    def added(story: Story) -> Story:
+        changed = story.with_pictures(good)
+        left[:] = [one for one in (*story.pictures, *good) if one not in changed.pictures]
+        return changed
+
+    changed = await Stories(bot.redis).change(story.id, added)
     await _show(bot, changed, message_id)
-    left = [picture for picture in good if picture not in changed.pictures]
     if left:
         raise StoryFull(most=MOST_PICTURES, left=len(left))
     if refused:
