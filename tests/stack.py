@@ -18,6 +18,7 @@ from arq.connections import ArqRedis
 
 from console.redis_server import embedded_redis
 from jobs.queue import JobQueue, connect
+from jobs.workers import Advert
 from media.store import MediaStore
 from tests.discord_server import LocalDiscord
 
@@ -129,6 +130,8 @@ class Stack:
         self.worker = Process("worker", ("console", "worker"), common, folder / "worker.log")
         self.redis: ArqRedis
         self.queue: JobQueue
+        self.believed: Advert | None = None
+        """Of a worker that is none: what is said of it again and again."""
 
     async def start(self, *, worker: bool = True) -> Self:
         """Start bot and worker side by side and wait until both are ready."""

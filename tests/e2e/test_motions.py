@@ -1,7 +1,6 @@
 """A motion that somebody teaches is theirs: used by its name, shared, deleted. The bot is real, the test the worker."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,13 +8,12 @@ import pytest_asyncio
 
 from jobs.motions import Motions
 from jobs.record import Job, Lease, Rendered, State
-from jobs.workers import Advert, Workers
-from tests.discord_server import LocalDiscord
 from tests.discord_server.model import Attachment, Message, User
+from tests.e2e.advertised import believing
 from tests.e2e.conftest import Room
 from tests.odd_clips import quarters, video
 from tests.queued import CLIP
-from tests.stack import Stack, running
+from tests.stack import Stack
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
@@ -25,27 +23,8 @@ SYSTEMS: dict[str, tuple[str, ...]] = {"animatediff": CHECKPOINTS, "learnmotion"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A bot, and a worker that is online and takes nothing by itself."""
-    folder = tmp_path_factory.mktemp("stack")
-    never_asked = {"ZOETROPE_LIMITS__CONFIRM_GPU_SECONDS": "0"}
-    async with (
-        LocalDiscord(message_content=True) as server,
-        running(server, folder, worker=False, settings=never_asked) as stack,
-    ):
-        online = asyncio.create_task(stay_online(stack))
-        while not await stack.redis.exists("zoetrope:worker:w1"):
-            await asyncio.sleep(0.02)
+    async with believing(tmp_path_factory.mktemp("stack"), SYSTEMS) as stack:
         yield stack
-        online.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await online
-
-
-async def stay_online(stack: Stack) -> None:
-    """Say again and again what there is."""
-    while True:
-        await Workers(stack.redis).advertise(Advert(worker="w1", host="h", device="cpu", systems=SYSTEMS))
-        await asyncio.sleep(2)
 
 
 def clip(room: Room) -> Attachment:

@@ -9,8 +9,9 @@ import pytest_asyncio
 from jobs.aside import Aside, SetAside
 from tests.discord_server.model import Message, User
 from tests.discord_server.permissions import Permission
+from tests.e2e.advertised import emptied
 from tests.e2e.conftest import Room
-from tests.e2e.moderated import asks, emptied, manager, queued, told, unserved
+from tests.e2e.moderated import asks, manager, queued, told, unserved
 from tests.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

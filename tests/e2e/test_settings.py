@@ -8,8 +8,9 @@ import pytest_asyncio
 
 from jobs.requests import BY_SYSTEM
 from tests.discord_server.model import Role, User
+from tests.e2e.advertised import emptied
 from tests.e2e.conftest import Room
-from tests.e2e.moderated import asks, emptied, ends, manager, queued, told, unserved
+from tests.e2e.moderated import asks, ends, manager, queued, told, unserved
 from tests.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

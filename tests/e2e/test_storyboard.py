@@ -12,10 +12,9 @@ from jobs.motions import Motions
 from jobs.record import Job, State
 from jobs.requests.animatediff import AnimateDiffRequest
 from jobs.requests.learnmotion import LearnedOn, LearnMotionRequest
-from jobs.workers import Advert, Workers
 from tests.discord_server.interactions import Asked
 from tests.discord_server.model import Attachment, Message, User, walk
-from tests.e2e.advertised import ANIMATEDIFF, SYSTEMS, believing, queued
+from tests.e2e.advertised import ANIMATEDIFF, SYSTEMS, believe, believing, queued
 from tests.e2e.conftest import Room
 from tests.queued import CLIP, submission
 from tests.stack import Stack
@@ -288,12 +287,16 @@ async def test_a_learned_motion_goes_with_it_if_it_is_of_the_same_module(room: R
 
 async def test_without_sparsectrl_there_is_no_storyboard(room: Room) -> None:
     without = {**SYSTEMS, "animatediff": tuple(name for name in ANIMATEDIFF if not name.startswith("sparsectrl"))}
-    await Workers(room.stack.redis).advertise(Advert(worker="w1", host="h", device="cpu", systems=without))
-    asked = await room.slash("storyboard", prompt="a fox")
+    with_all = room.stack.believed
+    assert with_all is not None
+    await believe(room.stack, with_all.model_copy(update={"systems": without}))
+    try:
+        asked = await room.slash("storyboard", prompt="a fox")
+    finally:
+        await believe(room.stack, with_all)
 
     assert "sparsectrl-rgb" in asked.text
     assert room.server.bot_messages(room.channel) == []
-    await Workers(room.stack.redis).advertise(Advert(worker="w1", host="h", device="cpu", systems=dict(SYSTEMS)))
 
 
 async def test_a_schedule_is_looked_at_first_and_a_change_keeps_the_pictures(room: Room) -> None:
