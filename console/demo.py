@@ -10,7 +10,14 @@ from pathlib import Path
 
 import skimage
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from console import processes
 from console.redis_server import embedded_redis
@@ -28,6 +35,8 @@ from media.store import MediaStore
 UPLOAD_BYTES = 20 * 2**20
 """What Discord takes in a server without boosts."""
 WORKER_SECONDS = 240.0
+SLOW_STEPS = 1800.0
+"""Seconds over which the time left is told: on a CPU one step of a large model takes minutes."""
 
 
 class DemoFailed(Exception):
@@ -133,8 +142,9 @@ async def _first_advert(workers: Workers, worker: asyncio.subprocess.Process) ->
 
 
 async def _watch(queue: JobQueue, job: Job, worker: asyncio.subprocess.Process, console: Console) -> Job:
-    columns = (TextColumn("{task.description:12}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    bar = (TextColumn("{task.description:12}"), BarColumn(), TaskProgressColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*bar, *times, console=console, speed_estimate_period=SLOW_STEPS) as progress:
         task = progress.add_task("queued", total=1)
         while not (job := await queue.job(job.id)).state.ended:
             if worker.returncode is not None:
