@@ -58,13 +58,23 @@ class SvdOptions(Options):
     faithful: bool = Field(default=True, description="follow the original engine where diffusers departs from it")
 
 
+NAME = r"^[a-z0-9][a-z0-9._-]{0,59}$"
+"""What people type: of an owner's image model or LoRA."""
+
+
 class AnimateDiffOptions(Options):
     """`[systems.animatediff]`."""
 
-    styles: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,59}$")], str] = Field(
+    styles: dict[Annotated[str, Field(pattern=NAME)], str] = Field(
         default_factory=dict,
         description="your own image models: a name (of SDXL beginning with sdxl-), and a file or folder below "
         "models.dir, or owner/name@commit of a hub repository",
+    )
+
+    loras: dict[Annotated[str, Field(pattern=NAME)], str] = Field(
+        default_factory=dict,
+        description="LoRAs of image models that people may choose: a name (of SDXL's beginning with sdxl-), and a file "
+        "below models.dir",
     )
 
     @field_validator("styles")
@@ -73,10 +83,15 @@ class AnimateDiffOptions(Options):
         taken = sorted(name for name in styles if name in CHECKPOINTS or name in OTHERS or name.startswith(PREFIXES))
         if taken:
             raise ValueError(f"{taken[0]} is, or begins like, a published checkpoint; call it otherwise")
-        outside = [where for where in styles.values() if Path(where).is_absolute() or ".." in Path(where).parts]
+        return styles
+
+    @field_validator("styles", "loras")
+    @classmethod
+    def _lie_below(cls, files: dict[str, str]) -> dict[str, str]:
+        outside = [where for where in files.values() if Path(where).is_absolute() or ".." in Path(where).parts]
         if outside:
             raise ValueError(f"{outside[0]} must lie below models.dir")
-        return styles
+        return files
 
 
 class ParallaxOptions(Options):

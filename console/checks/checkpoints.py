@@ -7,11 +7,12 @@ from typing import Any
 from console.checks import Check
 from inference.settings import SystemSettings, tables_of
 from inference.systems import ROOMS
-from inference.systems.animatediff.installed import style_fault, styles_of
+from inference.systems.animatediff.installed import lora_fault, loras_of, style_fault, styles_of
 from inference.systems.animatediff.weights import CLIP_TOKENIZER
 from jobs.workers import best_system
 
 PULL = "python -m console models pull"
+MEND = "It is not offered until this is mended in config.toml"
 
 
 def checkpoints(models: Path, systems: SystemSettings) -> list[Check]:
@@ -24,15 +25,18 @@ def checkpoints(models: Path, systems: SystemSettings) -> list[Check]:
         if installed is not None:
             found[name] = installed
         checks.append(_system(name, installed, enabled=tables[name]["enabled"]))
-    return [*checks, *_styles(models, tables["animatediff"]), _front_door(found)]
+    return [*checks, *_own(models, tables["animatediff"]), _front_door(found)]
 
 
-def _styles(models: Path, table: Mapping[str, Any]) -> Iterator[Check]:
-    """The owner's image models that cannot be used, each with the reason."""
+def _own(models: Path, table: Mapping[str, Any]) -> Iterator[Check]:
+    """The owner's image models and LoRAs that cannot be used, each with the reason."""
     words = CLIP_TOKENIZER.layout_in(models) is not None
     for name in styles_of(table):
         if fault := style_fault(models, name, table, words=words):
-            yield Check(f"style {name}", "warn", fault, "It is not offered until this is mended in config.toml")
+            yield Check(f"style {name}", "warn", fault, MEND)
+    for name in loras_of(table):
+        if fault := lora_fault(models, name, table):
+            yield Check(f"LoRA {name}", "warn", fault, MEND)
 
 
 def _system(name: str, installed: tuple[str, ...] | None, *, enabled: bool) -> Check:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,16 @@ from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES, Family, Module, Profile, Sampler, family_of
 from jobs.requests.base import Advanced, MaybeImageRef, MaybeMotionRef, Seeded, Sources, Suggested
 from jobs.requests.cameras import CAMERAS, Camera, cameras, suggest_cameras
+from jobs.requests.loras import (
+    FAMILIES,
+    PREFIX,
+    LoraFamily,
+    NamedLora,
+    check_installed,
+    loras,
+    out_of_prompt,
+    suggest_loras,
+)
 from jobs.schedules import PromptSchedule, preview, prompt_schedule, value_schedule
 from jobs.schedules.passage import quoted
 
@@ -27,7 +37,7 @@ BASES = ("stable-diffusion-v1-5", "sdxl-base")
 """The published image models; what else the owner lists comes before them."""
 ADAPTER = "animatediff-v3-adapter"
 OTHERS = frozenset({"clip-tokenizer", "clip-vit-h", ADAPTER, "hed", "lineart", "rtdetr-r50", "vitpose-base"})
-PREFIXES = ("sparsectrl-", "ip-adapter-", "controlnet-", "motion-lora-", "depth-anything-")
+PREFIXES = ("sparsectrl-", "ip-adapter-", "controlnet-", "motion-lora-", "depth-anything-", PREFIX)
 
 
 class ModelUnknown(Refusal):
@@ -124,6 +134,9 @@ class Diffusion(Seeded):
         default=None, max_length=60, description="the image model, which makes the style; empty: the first installed"
     )
     module: Module | None = Field(default=None, description="motion module; empty: the best one that is installed")
+    lora: Annotated[str, Suggested(suggest_loras)] = Field(
+        default="", max_length=400, description="LoRAs of the owner's list with strengths: ghibli 0.8, detail 0.5"
+    )
     camera: Annotated[str, Suggested(suggest_cameras)] = Field(
         default="", max_length=200, description="camera moves with strengths: zoom in, or: pan left 0.8, tilt up 0.5"
     )
@@ -166,6 +179,16 @@ class Diffusion(Seeded):
         default=0, ge=0, le=4, description="last layers of the text encoder to leave out; drawn styles often want 1"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _loras_apart(cls, fields: Any) -> Any:
+        """`<lora:name:0.8>` amid a prompt is no word.
+
+        Raises:
+            LoraInSchedule: it stands where it cannot be followed.
+        """
+        return out_of_prompt(cast(Any, fields)) if isinstance(fields, dict) else fields
+
     @model_validator(mode="after")
     def _reads(self) -> Self:
         """Everything that is written as text can be understood.
@@ -173,7 +196,7 @@ class Diffusion(Seeded):
         Raises:
             Refusal: naming the place.
         """
-        _ = self.cameras
+        _ = self.cameras, self.loras
         self.check_texts(self.frames, self.rate)
         if self.module is not None:
             _check(self, self.module)
@@ -196,6 +219,11 @@ class Diffusion(Seeded):
     def cameras(self) -> tuple[Camera, ...]:
         """What was said of the camera."""
         return cameras(self.camera)
+
+    @cached_property
+    def loras(self) -> tuple[NamedLora, ...]:
+        """What was said of LoRAs, but for those at strength 0."""
+        return tuple(lora for lora in loras(self.lora) if lora.strength)
 
     def prompts(self, num_frames: int, fps: float) -> PromptSchedule | None:
         """The prompts' schedule for so many frames; None where one prompt holds for all of them."""
@@ -285,10 +313,11 @@ class Diffusion(Seeded):
 
     @property
     def wanted(self) -> frozenset[str]:
-        """The module, and a LoRA for each camera move."""
+        """The module, and LoRAs: the chosen ones, and one for each camera move."""
         moves = {CAMERAS[camera.move] for camera in self.cameras if camera.strength}
         if self.adapter and self.module == "v3":
             moves.add(ADAPTER)
+        moves |= {lora.checkpoint for lora in self.loras}
         return frozenset(moves) | ({self.profile.weights} if self.module else set[str]())
 
     def settled(self, installed: Collection[str]) -> Self:
@@ -298,14 +327,19 @@ class Diffusion(Seeded):
             Refusal: nothing that is installed can do it.
         """
         models = image_models(installed)
+        check_installed(self.loras, installed)
         if self.model is not None and self.model not in models:
             raise ModelUnknown(model=quoted(self.model), installed=", ".join(models) or "none")
         families = set[Family](map(family_of, [self.model] if self.model else models))
+        if self.loras and not self.model:
+            families = families & {self.loras[0].family} or families
         module = self.module or self._best_module(installed, families)
         wanted = MODULES[module].family
         fitting = [model for model in ([self.model] if self.model else models) if family_of(model) == wanted]
         if not fitting:
-            raise ModuleFamily(module=module, family=_named(wanted), model=self.model or ", ".join(models) or "none")
+            raise ModuleFamily(module=module, family=FAMILIES[wanted], model=self.model or ", ".join(models) or "none")
+        if other := next((lora for lora in self.loras if lora.family != wanted), None):
+            raise LoraFamily(name=other.name, family=FAMILIES[other.family], model=fitting[0])
         return self.model_copy(update={"model": fitting[0], "module": module}).checked()
 
     def _best_module(self, installed: Collection[str], families: Collection[Family]) -> Module:
@@ -316,7 +350,7 @@ class Diffusion(Seeded):
             module for module in self.candidates if not families or MODULES[module].family in families
         ]
         if not able and self.cameras:
-            raise CameraModule(module=_named(next(iter(families))), fitting=_listed(CAMERA_MODULES))
+            raise CameraModule(module=FAMILIES[next(iter(families))], fitting=_listed(CAMERA_MODULES))
         able = able or list(self.candidates)
         raise ModuleMissing(fitting=_listed(able), weights=MODULES[able[0]].weights)
 
@@ -390,10 +424,6 @@ def _check(request: Diffusion, module: Module) -> None:
         raise DistilledGuidance(module=module, guidance=request.guidance, usual=profile.guidance_scale)
     if request.window > profile.positions:
         raise ContextTooLong(module=module, length=request.window, most=profile.positions)
-
-
-def _named(family: Family) -> str:
-    return {"sd15": "SD 1.5", "sdxl": "SDXL"}[family]
 
 
 def _listed(modules: Sequence[Module]) -> str:

@@ -18,4 +18,8 @@ def going_on(typed: str, names: Iterable[str]) -> Sequence[str]:
     before, comma, begun = typed.rpartition(",")
     kept = f"{before.strip()}, " if comma else ""
     begun = begun.strip().lower()
-    return [f"{kept}{name}" for name in names if begun in name and name not in kept]
+    there = [part.strip().lower() for part in before.split(",")]
+    fresh = [
+        name for name in names if not any(part == name or part.startswith((f"{name} ", f"{name}:")) for part in there)
+    ]
+    return [f"{kept}{name}" for name in fresh if begun in name]

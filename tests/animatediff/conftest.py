@@ -14,10 +14,11 @@ from inference.systems.animatediff.ip_adapter_vision import SeenPictures, encode
 from inference.systems.base import Frame, Place
 from tests.animatediff.opening import FAMILIES
 from tests.animatediff.picturing import filled, painted
-from tests.animatediff.rendering import CPU, STYLES
+from tests.animatediff.rendering import CPU, LORAS, STYLES
 from tests.tiny_models import FAMILY
 from tests.tiny_models import pictures as tiny
 from tests.tiny_models.depth import write_depth
+from tests.tiny_models.loras import lora_tensors, write_lora
 from tests.tiny_models.stable_diffusion import (
     TOKENIZER,
     TinyModel,
@@ -53,20 +54,24 @@ def shelf(image_models: dict[Family, TinyModel], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every checkpoint that AnimateDiff can use, and two styles of the owner's."""
+    """Every checkpoint that AnimateDiff can use, and two styles and three LoRAs of the owner's."""
     folder = tmp_path_factory.mktemp("models")
     for write in (*FAMILY, write_depth):
         write(folder)
     (folder / "checkpoints").mkdir()
     write_single(folder / STYLES["toonyou"], random_model("sd15", seed=5))
     write_hub(folder / STYLES["dreams"], random_model("sd15", seed=6))
+    sd15, sdxl = (random_model(family) for family in FAMILIES)
+    write_lora(folder / LORAS["ghibli"], lora_tensors(sd15))
+    write_lora(folder / LORAS["words"], lora_tensors(sd15, networks=("text_encoder",)))
+    write_lora(folder / LORAS["sdxl-detail"], lora_tensors(sdxl, networks=("unet", "text_encoder", "text_encoder_2")))
     return folder
 
 
 @pytest.fixture(scope="session")
 def place(models: Path) -> Place:
     """One renderer for all: nothing that one test does may be seen by the next."""
-    return Place(models, CPU, torch.float32, Residency(CPU), {"styles": STYLES})
+    return Place(models, CPU, torch.float32, Residency(CPU), {"styles": STYLES, "loras": LORAS})
 
 
 @pytest.fixture(scope="session")

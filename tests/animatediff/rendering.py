@@ -14,6 +14,11 @@ from jobs.requests.animatediff import AnimateDiffRequest
 CPU = torch.device("cpu")
 Frames = NDArray[np.uint8]
 STYLES = {"toonyou": "checkpoints/toonyou_beta6.safetensors", "dreams": "checkpoints/dreams"}
+LORAS = {
+    "ghibli": "loras/ghibli_style.safetensors",
+    "words": "loras/words.safetensors",
+    "sdxl-detail": "loras/detail-xl.safetensors",
+}
 
 
 def untold(stage: str, step: int, total: int) -> None:

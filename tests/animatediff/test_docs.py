@@ -58,14 +58,19 @@ def rows(title: str) -> Iterator[list[str]]:
 
 def styles() -> dict[str, str]:
     """The owner's image models of the page's example."""
-    [example] = re.findall(r"```toml\n(.+?)```", PAGE, re.DOTALL)
-    table = tomllib.loads(example)["systems"]["animatediff"]
-    return dict(AnimateDiffOptions.model_validate(table).styles)
+    return dict(own().styles)
+
+
+def own() -> AnimateDiffOptions:
+    """What the page's examples say of the owner's own files."""
+    examples = re.findall(r"```toml\n(.+?)```", PAGE, re.DOTALL)
+    tables = [tomllib.loads(example)["systems"]["animatediff"] for example in examples]
+    return AnimateDiffOptions.model_validate({key: value for table in tables for key, value in table.items()})
 
 
 def everything() -> list[str]:
     """All that could be installed."""
-    return [*styles(), *SIZES]
+    return [*styles(), *SIZES, *(f"lora-{name}" for name in own().loras)]
 
 
 def typed(line: str, *models: type[BaseModel]) -> dict[str, Any]:
@@ -128,8 +133,8 @@ def test_what_is_said_not_to_go_together_is_refused_for_that_reason() -> None:
 
     assert codes == [
         *("camera_module", "pin_camera", "pin_module", "pia_pictures", "module_family", "step_count", "step_count_few"),
-        *("distilled_guidance", "context_too_long", "context_overlap", "animatediff_size", "restyle_family"),
-        "restyle_nothing",
+        *("distilled_guidance", "context_too_long", "context_overlap", "lora_family", "lora_unknown"),
+        *("lora_in_schedule", "animatediff_size", "restyle_family", "restyle_nothing"),
     ]
 
 

@@ -19,6 +19,7 @@ from tests.odd_clips import quarters, video
 from tests.stack import Stack, running
 from tests.tiny_models import FAMILY
 from tests.tiny_models.depth import write_depth
+from tests.tiny_models.loras import lora_tensors, write_lora
 from tests.tiny_models.stable_diffusion import random_model, write_hub
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -34,9 +35,11 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
     for write in (*FAMILY, write_depth):
         write(folder / "models")
     write_hub(folder / "models" / "checkpoints" / "dreams", random_model("sd15", seed=6))
+    write_lora(folder / "models" / "loras" / "ghibli_style.safetensors", lora_tensors(random_model("sd15")))
     settings = {
         "ZOETROPE_LIMITS__CONFIRM_GPU_SECONDS": "0",  # a tiny render is told to take minutes
         "ZOETROPE_SYSTEMS__ANIMATEDIFF__STYLES": '{"dreams": "checkpoints/dreams"}',
+        "ZOETROPE_SYSTEMS__ANIMATEDIFF__LORAS": '{"ghibli": "loras/ghibli_style.safetensors"}',
     }
     async with LocalDiscord(message_content=True) as server, running(server, folder, settings=settings) as stack:
         yield stack
@@ -95,6 +98,7 @@ async def test_words_become_a_clip_and_the_message_says_how(room: Room) -> None:
     ("options", "advanced", "checkpoints"),
     [
         ({"camera": "zoom in, pan left 0.5"}, "", ("motion-lora-zoom-in", "motion-lora-pan-left")),
+        ({"prompt": "a red cat <lora:ghibli:0.8>"}, "", ("lora-ghibli",)),
         ({"schedule": "0: a red cat | 3: a blue dog", "prompt": ""}, "", ()),
         ({"motion_scale": "0:(1), 3:(1.4)"}, "", ()),
         ({"loop": True}, "", ()),

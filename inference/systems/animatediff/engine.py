@@ -31,7 +31,7 @@ from inference.systems.animatediff.base.model import Base
 from inference.systems.animatediff.blending import Blend, Encoded, Mixture
 from inference.systems.animatediff.contexts import Schedule, Windowing
 from inference.systems.animatediff.controls.controlnet import open_control
-from inference.systems.animatediff.installed import checkpoint_path, file_of, installed, path_of
+from inference.systems.animatediff.installed import checkpoint_path, file_of, installed, lora_path, path_of
 from inference.systems.animatediff.ip_adapter_vision import SeenPictures, encode_pictures, open_image_encoder
 from inference.systems.animatediff.learning_file import MotionFile
 from inference.systems.animatediff.pia import open_pia, put_pia_into
@@ -207,15 +207,23 @@ class Engine:
             positive = [Blend(at.now.positive, at.then.positive, at.weight) for at in schedule.frames]
             negative = [Blend(at.now.negative, at.then.negative, at.weight) for at in schedule.frames]
         texts = {text for frame in (*positive, *negative) for text in (frame.now, frame.then)}
-        encoded = self.encoded(sorted(texts), pair.base, request.clip_skip, tick, thrift)
+        with self.place.residency.loading():
+            styled = list(self._styled(request))
+        encoded = self.encoded(sorted(texts), pair.base, request.clip_skip, tick, thrift, styled)
         good, bad = (Mixture(_once(frames), encoded) for frames in (positive, negative))
         width, height = size
         return Words(good, bad, _pooled(good, bad), (height, width, 0, 0, height, width))
 
     def encoded(
-        self, texts: Sequence[str], base: Base, clip_skip: int, tick: Tick, thrift: Thrift
+        self,
+        texts: Sequence[str],
+        base: Base,
+        clip_skip: int,
+        tick: Tick,
+        thrift: Thrift,
+        styled: Sequence[tuple[loras.Lora, float]] = (),
     ) -> Mapping[str, Encoded]:
-        """Prompts, each by itself."""
+        """Prompts, each by itself, read by text encoders with what LoRAs (`styled`) add to them."""
         with ExitStack() as held:
             encoders = [
                 held.enter_context(
@@ -226,6 +234,8 @@ class Engine:
                 )
                 for name in base.encoders
             ]
+            for name, encoder in zip(base.encoders, encoders, strict=True):
+                held.enter_context(loras.merged(encoder, [(lora.of(name), strength) for lora, strength in styled]))
             tokenizers, encoded = base.tokenizers(), dict[str, Encoded]()
             for number, text in enumerate(texts):
                 tick("reading", number, len(texts))
@@ -247,7 +257,7 @@ class Engine:
 
         Args:
             unet: where it is to compute.
-            request: whose camera moves, domain adapter and learned motion.
+            request: whose LoRAs, camera moves, domain adapter and learned motion.
             pair: for which checkpoints.
             sources: where the learned motion is.
             more: others, with their strengths.
@@ -257,7 +267,16 @@ class Engine:
         with loras.merged(unet, chosen):
             yield
 
+    def _styled(self, request: Diffusion) -> Iterable[tuple[loras.Lora, float]]:
+        """What the owner's LoRAs add, to the UNet and to the text encoders."""
+        for lora in request.loras:
+            path = lora_path(self.place.models, lora.name, self.place.options)
+            if path is None:
+                raise errors.AnimateDiffNotInstalled(model=lora.checkpoint)
+            yield loras.open_lora(path, lora.checkpoint), lora.strength
+
     def _loras(self, request: Diffusion, pair: Pair, sources: Sources) -> Iterable[tuple[loras.Lora, float]]:
+        yield from self._styled(request)
         for camera in request.cameras:
             if camera.strength:
                 name = CAMERAS[camera.move]

@@ -1,6 +1,7 @@
 """Which checkpoints of the family can be used here: torch-free, so that the worker can say it.
 
 An owner's own image models stand in `[systems.animatediff] styles`: a name, and a file or folder below `models.dir`.
+Their LoRAs stand in `loras`, and machines call them `lora-<name>`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inference.depth_weights import DEPTH
 from inference.systems.animatediff.weights import BASES, BY_NAME, CLIP_TOKENIZER, WEIGHTS
 from inference.weights import Layout, Weights
 from jobs.requests.animatediff_modules import MODULES, Family, family_of
+from jobs.requests.loras import FAMILIES, PREFIX
 
 HUB = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 FOLDER_FILES = {
     "sd15": ("text_encoder/{model}", "unet/{diffusion}", "vae/{diffusion}"),
     "sdxl": ("text_encoder/{model}", "text_encoder_2/{model}", "unet/{diffusion}", "vae/{diffusion}"),
 }
+LOW_RANK = re.compile(r"lora[_.](down|A|linear_layer\.down)\b|_lora\.down\b")
+TOLD = re.compile(r"attn2[_.](?:processor\.)?to_[kv]\W?.*(?:down|lora_A)\b")
+"""Matrices that read the words: `[rank, width of a word]`."""
+WORD_WIDTHS: Mapping[int, Family] = {768: "sd15", 2048: "sdxl"}
 LONGEST_HEADER = 16_000_000
 """Bytes of a safetensors file's names; SDXL's take a third of a million."""
 TENSORS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
@@ -42,7 +48,8 @@ def installed(models: Path, options: Mapping[str, Any]) -> tuple[str, ...] | Non
         for base in BASES
         if base.name in there and not _usable(checkpoint_path(models, base.name), words=words)
     ]
-    found = (*styles, *(name for name in there if name not in lost))
+    loras = [f"{PREFIX}{name}" for name in loras_of(options) if lora_fault(models, name, options) is None]
+    found = (*styles, *(name for name in there if name not in lost), *loras)
     families = {family_of(name) for name in (*styles, *(base.name for base in BASES)) if name in found}
     moves = {profile.family for profile in MODULES.values() if profile.weights in found}
     return found if families & moves else None
@@ -69,9 +76,7 @@ def style_fault(models: Path, name: str, options: Mapping[str, Any], *, words: b
     if found is None:
         return f"{path} is no whole image model"
     if found != family_of(name):
-        return (
-            f"is of {'SDXL' if found == 'sdxl' else 'SD 1.5'}; names of SDXL models, and only those, begin with sdxl-"
-        )
+        return f"is of {FAMILIES[found]}; names of SDXL models, and only those, begin with sdxl-"
     return None
 
 
@@ -84,16 +89,61 @@ def _family(path: Path, _changed: int) -> Family | None:
         return None if len(parts) < 3 else "sdxl" if second else "sd15"
     if path.suffix != ".safetensors":
         return "sdxl" if path.name.startswith("sdxl") else "sd15"
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            names = json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
-    except (OSError, ValueError):
-        return None
+    names = _header(path)
     whole = any(key.startswith("model.diffusion_model.") for key in names)
     if whole and any(key.startswith("conditioner.embedders.1.") for key in names):
         return "sdxl"
     return "sd15" if whole and any(key.startswith("cond_stage_model.") for key in names) else None
+
+
+def _header(path: Path) -> Mapping[str, Any]:
+    """A safetensors file's own table of contents; empty where it has none."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def lora_fault(models: Path, name: str, options: Mapping[str, Any]) -> str | None:
+    """Why an owner's LoRA cannot be used, for the owner; None where it can, as far as names tell."""
+    path = lora_path(models, name, options)
+    if path is None:
+        return f"{models / loras_of(options)[name]} is not there"
+    found = _lora_family(path, path.stat().st_mtime_ns)
+    if found is None:
+        return f"{path} is no LoRA of an image model"
+    if found not in ("unknown", family_of(name)):
+        return f"is of {FAMILIES[found]}; names of SDXL's LoRAs, and only those, begin with sdxl-"
+    return None
+
+
+@lru_cache(256)
+def _lora_family(path: Path, _changed: int) -> Family | Literal["unknown"] | None:
+    """For which image models a LoRA seems to be, by its names and by how wide the words are that it is told."""
+    if path.suffix != ".safetensors":
+        return "unknown"
+    names = _header(path)
+    if not any(LOW_RANK.search(key) for key in names) or any("motion_modules" in key for key in names):
+        return None
+    if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in names):
+        return "sdxl"
+    for key, at in names.items():
+        if TOLD.search(key) and (family := WORD_WIDTHS.get(at["shape"][-1])):
+            return family
+    return "unknown"
+
+
+def loras_of(options: Mapping[str, Any]) -> Mapping[str, str]:
+    """The owner's LoRAs."""
+    return options.get("loras") or {}
+
+
+def lora_path(models: Path, name: str, options: Mapping[str, Any]) -> Path | None:
+    """File of a LoRA; None where it is not there."""
+    where = loras_of(options).get(name)
+    return models / where if where and (models / where).is_file() else None
 
 
 def styles_of(options: Mapping[str, Any]) -> Mapping[str, str]:

@@ -12,17 +12,20 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from inference import ldm
 from inference.systems.animatediff import errors
 from inference.systems.animatediff.keymap import DOMAIN_LORA, MOTION_LORA
 from inference.systems.animatediff.loader import TensorFile, read
 
 IMAGE_LORA = re.compile(r"lora_(unet|te1?|te2)_(\w+)\.(?:lora_(down|up)\.weight|(alpha))")
 """kohya's names, as of AnimateLCM's and LCM's LoRA: a layer's path with `_` for every dot."""
+PEFT_LORA = re.compile(r"(unet|text_encoder|text_encoder_2)\.(?:text_model\.)?(.+)\.lora_([AB])\.weight")
+"""diffusers' own training scripts': a layer's path, dots and all."""
 KOHYA_NETWORKS = {"unet": "unet", "te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2"}
 """What is trained on a picture's words as well has a part for each text encoder."""
 HALF = re.compile(r"(.+)\.(down\.weight|up\.weight|alpha)")
@@ -55,7 +58,7 @@ class Lora:
     pairs: Mapping[str, LowRank]
     """By the path of the layer in the UNet, with dots or, in kohya's files, with underscores."""
     words: Mapping[str, Mapping[str, LowRank]] = field(default_factory=dict[str, Mapping[str, LowRank]])
-    """For each text encoder, the same; only kohya's files have any."""
+    """For each text encoder, the same."""
 
     def of(self, network: str) -> Lora:
         """What it adds to `text_encoder` or `text_encoder_2`, to be merged there; often nothing."""
@@ -76,23 +79,56 @@ def lora_in(file: TensorFile) -> Lora:
     if any(IMAGE_LORA.fullmatch(key) for key in file.tensors):
         return _kohya(file)
     moves = any("motion_modules" in key for key in file.tensors)
+    if not moves and any(PEFT_LORA.fullmatch(key) for key in file.tensors):
+        return _peft(file)
     return Lora(file.model, _paired(file, file.renamed(MOTION_LORA if moves else DOMAIN_LORA, "LoRA")))
 
 
 def _kohya(file: TensorFile) -> Lora:
     """Each network's part, under underscored paths."""
-    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    unknown: list[str] = []
+    parts = _Parts(file)
     for key, tensor in file.tensors.items():
         if found := IMAGE_LORA.fullmatch(key):
             network, path, side, alpha = found.groups()
             path = path.removeprefix("text_model_")  # which transformers has left out of its own names since
-            parts[KOHYA_NETWORKS[network]][f"{path}.{alpha or f'{side}.weight'}"] = tensor
+            parts.add(KOHYA_NETWORKS[network], path, alpha or f"{side}.weight", tensor)
         else:
-            unknown.append(key)
-    _refuse_unknown(file, unknown)
-    pairs = {network: _paired(file, halves) for network, halves in parts.items()}
-    return Lora(file.model, pairs.pop("unet", {}), pairs)
+            parts.unknown.append(key)
+    return parts.together()
+
+
+def _peft(file: TensorFile) -> Lora:
+    """Each network's part, under dotted paths."""
+    parts = _Parts(file)
+    for key, tensor in file.tensors.items():
+        if found := PEFT_LORA.fullmatch(key):
+            parts.add(found[1], found[2], "down.weight" if found[3] == "A" else "up.weight", tensor)
+        else:
+            parts.unknown.append(key)
+    return parts.together()
+
+
+class _Parts:
+    """What a file holds for each network."""
+
+    def __init__(self, file: TensorFile) -> None:
+        self.file = file
+        self.halves: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        self.unknown: list[str] = []
+
+    def add(self, network: str, path: str, half: str, tensor: Tensor) -> None:
+        """A tensor that has its place."""
+        self.halves[network][f"{path}.{half}"] = tensor
+
+    def together(self) -> Lora:
+        """All of it.
+
+        Raises:
+            Failure: something has no place, or lacks its other half.
+        """
+        _refuse_unknown(self.file, self.unknown)
+        pairs = {network: _paired(self.file, halves) for network, halves in self.halves.items()}
+        return Lora(self.file.model, pairs.pop("unet", {}), pairs)
 
 
 def _refuse_unknown(file: TensorFile, unknown: Sequence[str]) -> None:
@@ -134,7 +170,7 @@ def merged(network: nn.Module, loras: Sequence[tuple[Lora, float]]) -> Generator
     A matrix is exchanged for another, never written to: whoever shares it, such as the image model that lent it, does
     not see the sum. What was there waits where it was, so that it is shared again afterwards; that is as much memory as
     the changed matrices take up (in float16 0.3 GB for MotionLoRAs, however many; 0.8 GB with a learned motion; 0.2 GB
-    for the domain adapter).
+    for the domain adapter; for an image model's LoRA at most its UNet once more, 1.7 GB, or 5.1 GB of SDXL's).
 
     Args:
         network: a UNet, or a text encoder for `Lora.of`.
@@ -168,13 +204,36 @@ def _additions(network: nn.Module, loras: Sequence[tuple[Lora, float]]) -> Mappi
 
 
 def _layers(network: nn.Module) -> Mapping[str, nn.Parameter]:
-    """Every matrix by its layer's path, with dots and, as kohya has it, with underscores."""
+    """Every matrix by its layer's path, with dots and, as kohya has it, with underscores.
+
+    A UNet's also by the old names with underscores: those are what kohya's files for SDXL have.
+    """
     dotted = {
         name.removeprefix("text_model."): cast(nn.Parameter, module.weight)
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     }
-    return dotted | {name.replace(".", "_"): weight for name, weight in dotted.items()}
+    published = (
+        {_published(name, old): weight for name, weight in dotted.items()} if (old := _old_names(network)) else {}
+    )
+    return dotted | {name.replace(".", "_"): weight for name, weight in (dotted | published).items()}
+
+
+def _old_names(network: nn.Module) -> Mapping[str, str]:
+    """Of a UNet, from diffusers' prefixes to those of CompVis and Stability; of anything else none."""
+    config: Any = getattr(network, "config", None)
+    if not hasattr(config, "down_block_types"):
+        return {}
+    attends = ["CrossAttn" in block for block in config.down_block_types]
+    return {ours: theirs for theirs, ours in ldm.unet(attends, config.layers_per_block).items()}
+
+
+def _published(name: str, old: Mapping[str, str]) -> str:
+    """A layer's path as it was before diffusers; itself where it has none."""
+    parents = name
+    while parents and parents not in old:
+        parents = parents.rpartition(".")[0]
+    return old[parents] + name.removeprefix(parents) if parents else name
 
 
 def _total(weight: Tensor, summands: Summands) -> Tensor:

@@ -147,6 +147,8 @@ class DiffusionSystem(System[R]):
         """The UNet where it computes, with everything on it that this job wants."""
         resident, residency = self.engine.unet(job.pair), self.place.residency
         if not thrift.offload:
+            if request.loras:  # the matrices that they change wait beside the sums: nearly all of the network's
+                working += resident.num_bytes
             with residency.on_device(resident, working) as unet, self._armed(unet, request, job):
                 yield unet
             return
