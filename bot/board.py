@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -43,10 +43,8 @@ COMPARE_SECONDS = 5.0
 """Pub/sub may lose a word: so often the whole line is held against what is known of it."""
 READ_AT_ONCE = 40
 """Records read side by side."""
-OPEN_SECONDS = 3.0
+OPEN_SECONDS = 1.5
 """So long somebody who asked waits for the status message to be there; it is posted in any case."""
-FORECAST_SECONDS = 1.0
-"""So long a new job's message waits for a forecast that knows the job."""
 REMEMBER_SECONDS = 15.0
 REQUEST_SECONDS = 40.0
 """discord.py tries for 25 s by itself; what takes longer hangs."""
@@ -59,8 +57,8 @@ ENDED = Claim(Phase.SENDING)
 class Foresight(Protocol):
     """Who knows when jobs start and end."""
 
-    async def get(self) -> Forecast:
-        """The newest forecast; cheap to ask for again."""
+    async def get(self, wanted: Collection[str] = ()) -> Forecast:
+        """The newest forecast, cheap to ask for again; `wanted`: jobs for which a newer one is made, if it can be."""
         ...
 
 
@@ -140,7 +138,8 @@ class Board:
             await self._read_changed()
             if not self._remembers:
                 await self._remember()
-            self._start_due((await self.foresight.get()).places)
+            new = [job_id for job_id, card in self._cards.items() if card.new]
+            self._start_due((await self.foresight.get(new)).places)
             await self._pause()
 
     async def _pause(self) -> None:
@@ -234,7 +233,7 @@ class Board:
             return None
         true = self._claims[card.job.id] = claim(card.job, expected, time.time(), crowded=crowded)
         if card.job.status_message is None:
-            early = expected is None and now < card.since + FORECAST_SECONDS
+            early = expected is None and card.new
             return None if early or card.job.state.ended else Wish(Urgency.MUST, card.since, 0, card.job.id)
         starts_ms = expected.starts_ms if expected and expected.starts_ms else float("inf")
         return _edit_wish(card, lag(card.said, true, time.time(), crowded=crowded), now, starts_ms)

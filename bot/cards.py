@@ -14,6 +14,8 @@ from jobs.record import Job
 
 SENDING_SECONDS = 3.0
 """A clip is usually posted within this: until then "on its way" is not worth an edit of its own."""
+FORECAST_SECONDS = 1.0
+"""So long a new job's message waits for a forecast that knows the job."""
 LONGEST_PAUSE_SECONDS = 60.0
 
 
@@ -56,6 +58,12 @@ class Card:
     def channel(self) -> str:
         """Where it stands: what the pace is kept for."""
         return self.job.submission.channel.id
+
+    @property
+    def new(self) -> bool:
+        """Whether it may still wait for a forecast before it is posted."""
+        waits = self.job.status_message is None and not self.job.state.ended
+        return waits and time.monotonic() < self.since + FORECAST_SECONDS
 
     @property
     def old(self) -> bool:

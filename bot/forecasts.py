@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import replace
 
 from jobs.costs import Costs
@@ -21,7 +21,7 @@ EFFORT = 5
 
 
 class Forecasts:
-    """Plays the line ahead, in a thread, at most once a second."""
+    """Plays the line ahead, in a thread: once a second, and when somebody new is in it."""
 
     def __init__(self, queue: JobQueue, workers: Workers, costs: Costs) -> None:
         self.queue = queue
@@ -29,16 +29,20 @@ class Forecasts:
         self.costs = costs
         self.newcomers = Newcomers()
         self._newest = Forecast()
-        self._fresh_until = float("-inf")
+        self._fresh_until = self._not_before = float("-inf")
         self._one_at_a_time = asyncio.Lock()
 
-    async def get(self) -> Forecast:
-        """The newest forecast."""
-        if time.monotonic() >= self._fresh_until:
+    async def get(self, wanted: Collection[str] = ()) -> Forecast:
+        """The newest forecast; one that knows the `wanted` jobs, unless the last one was only just made."""
+        if self._is_old(wanted):
             async with self._one_at_a_time:
-                if time.monotonic() >= self._fresh_until:
+                if self._is_old(wanted):
                     await self._make()
         return self._newest
+
+    def _is_old(self, wanted: Collection[str]) -> bool:
+        now = time.monotonic()
+        return now >= self._fresh_until or (now >= self._not_before and not self._newest.places.keys() >= set(wanted))
 
     async def of(self, submission: Submission) -> Expected:
         """What to expect of a job that would be enqueued now."""
@@ -53,8 +57,9 @@ class Forecasts:
         line, _ = await self._line()
         self.newcomers.see(line)
         self._newest = await self._play(line)
-        took = time.monotonic() - begun
-        self._fresh_until = time.monotonic() + max(FRESH_SECONDS, (EFFORT - 1) * took)
+        now = time.monotonic()
+        self._not_before = now + (EFFORT - 1) * (now - begun)
+        self._fresh_until = max(now + FRESH_SECONDS, self._not_before)
 
     async def _line(self) -> tuple[Line, Container[str]]:
         """The line and what is paused. The queue holds a job only when its turn comes; here it is held at once."""

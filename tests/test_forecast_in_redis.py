@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import random
+import time
 from collections.abc import Mapping
 from itertools import count
 
@@ -120,3 +122,26 @@ async def test_many_who_ask_at_once_share_one_look(queue: JobQueue) -> None:
     looks = {id(await asked.get()) for _ in range(50)}
 
     assert len(looks) == 1
+
+
+async def test_somebody_new_is_not_kept_waiting_for_the_next_second(queue: JobQueue) -> None:
+    await Workers(queue.redis).advertise(LARGE)
+    asked = forecasts(queue)
+    assert (await asked.get()).places == {}
+    await queue.enqueue(submission("new"))
+
+    assert (await asked.get()).places == {}, "for who wants nobody in particular it is new enough"
+    end = time.monotonic() + 0.8
+    while "new" not in (await asked.get(["new"])).places:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+    assert "new" in (await asked.get()).places
+
+
+async def test_a_job_that_is_in_no_line_is_not_looked_for_again_and_again(queue: JobQueue) -> None:
+    for number in range(200):
+        await queue.enqueue(submission(str(number), person=str(number)))
+    asked = forecasts(queue)
+
+    first = await asked.get(["nobody"])
+    assert await asked.get(["nobody"]) is first, "at most a fifth of the time, however long the line is"

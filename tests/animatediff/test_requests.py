@@ -11,8 +11,8 @@ from jobs.requests.animatediff import AnimateDiffRequest
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import Shape
 from jobs.requests.cameras import CAMERAS, cameras, suggest_cameras
-from jobs.requests.diffusion import image_models
 from jobs.requests.holds import HOLDS, suggest_holds
+from jobs.requests.image_models import image_models
 from jobs.requests.learnmotion import LearnMotionRequest
 from jobs.requests.restyle import RestyleRequest
 from jobs.texts import word

@@ -24,8 +24,8 @@ from jobs.errors import Failure, Refusal
 from jobs.requests.animatediff import AnimateDiffRequest
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.cameras import CAMERAS
-from jobs.requests.diffusion import ModelUnknown, ModuleMissing
 from jobs.requests.holds import HOLDS
+from jobs.requests.image_models import ModelUnknown, ModuleMissing
 from jobs.texts import word
 from tests.animatediff.rendering import CPU, STYLES, frames_of, pinned, render, request, untold
 

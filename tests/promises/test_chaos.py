@@ -8,6 +8,7 @@ from tests.chaos.plan import SHORT, Plan
 from tests.chaos.run import run
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_while_everything_breaks_each_accepted_job_ends_in_exactly_one_message(tmp_path: Path) -> None:
     result = await run(Plan(seed=11, **SHORT), tmp_path)
