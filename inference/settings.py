@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from inference.systems import ROOMS
 from inference.systems.animatediff.weights import BY_NAME as CHECKPOINTS
-from jobs.requests.diffusion import OTHERS, PREFIXES
+from jobs.requests.image_models import OTHERS, PREFIXES
 from jobs.requests.svd import SvdModel
 from jobs.settings import Table
 

@@ -21,7 +21,8 @@ from jobs.requests.base import (
     seed_of,
 )
 from jobs.requests.canvas import canvas, on_grid, shape_of
-from jobs.requests.diffusion import ADAPTER, Diffusion
+from jobs.requests.diffusion import Diffusion
+from jobs.requests.image_models import ADAPTER
 from jobs.schedules.times import places
 
 MOST_FRAMES = 256

@@ -12,9 +12,17 @@ from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES, Family, Module, Profile, Sampler, family_of
 from jobs.requests.base import Advanced, MaybeImageRef, MaybeMotionRef, Seeded, Sources, Suggested
 from jobs.requests.cameras import CAMERAS, Camera, cameras, suggest_cameras
+from jobs.requests.image_models import (
+    ADAPTER,
+    ModelUnknown,
+    ModuleMissing,
+    image_models,
+    kind_of,
+    kinds_with,
+    suggest_models,
+)
 from jobs.requests.loras import (
     FAMILIES,
-    PREFIX,
     LoraFamily,
     NamedLora,
     check_installed,
@@ -33,23 +41,6 @@ LCM_STEPS = 50
 """Of its teacher; the sampler takes some of these."""
 LONGEST_PROMPT = 3000
 """Bytes in UTF-8: some ten chunks of 75 tokens, more of other scripts."""
-BASES = ("stable-diffusion-v1-5", "sdxl-base")
-"""The published image models; what else the owner lists comes before them."""
-ADAPTER = "animatediff-v3-adapter"
-OTHERS = frozenset({"clip-tokenizer", "clip-vit-h", ADAPTER, "hed", "lineart", "rtdetr-r50", "vitpose-base"})
-PREFIXES = ("sparsectrl-", "ip-adapter-", "controlnet-", "motion-lora-", "depth-anything-", PREFIX)
-
-
-class ModelUnknown(Refusal):
-    """An image model that is not installed."""
-
-    code = "model_unknown"
-
-
-class ModuleMissing(Refusal):
-    """No motion module is installed that could do it."""
-
-    code = "module_missing"
 
 
 class ModuleFamily(Refusal):
@@ -104,22 +95,6 @@ class ContextTooLong(Refusal):
     """A window of more frames than the motion module can tell apart."""
 
     code = "context_too_long"
-
-
-def image_models(installed: Collection[str]) -> Sequence[str]:
-    """Of all checkpoints the image models: the owner's own first."""
-    modules = {profile.weights for profile in MODULES.values()}
-    own = [
-        name
-        for name in installed
-        if name not in modules | OTHERS and not name.startswith(PREFIXES) and name not in BASES
-    ]
-    return [*own, *(name for name in BASES if name in installed)]
-
-
-def suggest_models(typed: str, installed: Collection[str]) -> Sequence[str]:
-    """Image models that are installed and hold what is typed."""
-    return [name for name in image_models(installed) if typed.strip().lower() in name.lower()]
 
 
 class Diffusion(Seeded):
@@ -367,27 +342,6 @@ class Diffusion(Seeded):
         count, fps = self.times(sources)
         prompts = self.prompts(count, float(fps))
         return preview(prompts, count, float(fps)) if prompts else None
-
-
-def kind_of(system: str, model: str | None, module: str | None) -> str:
-    """`system/model+module`; while one is open, by the other."""
-    chosen = "+".join(filter(None, (model, module)))
-    return f"{system}/{chosen}" if chosen else system
-
-
-def kinds_with(system: str, checkpoints: Iterable[str]) -> frozenset[str]:
-    """All of them, where these checkpoints are installed."""
-    there = set(checkpoints)
-    modules: list[Module] = [module for module, profile in MODULES.items() if profile.weights in there]
-    models = image_models(checkpoints if isinstance(checkpoints, Collection) else list(there))
-    pairs = {
-        kind_of(system, model, module)
-        for model in models
-        for module in modules
-        if family_of(model) == MODULES[module].family
-    }
-    singles = {kind_of(system, name, None) for name in (*models, *modules)}
-    return frozenset({system, *singles, *pairs})
 
 
 @lru_cache(256)

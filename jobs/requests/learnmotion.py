@@ -12,7 +12,7 @@ from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import PREVIOUS, Advanced, ClipRef, Rates, Seeded, Shape, Sources, Suggested, Work
 from jobs.requests.canvas import canvas, shape_of
-from jobs.requests.diffusion import ModelUnknown, ModuleMissing, image_models, kind_of, kinds_with, suggest_models
+from jobs.requests.image_models import ModelUnknown, ModuleMissing, image_models, kind_of, kinds_with, suggest_models
 from jobs.schedules.passage import quoted
 
 SHORTEST, LONGEST = 1.0, 8.0

@@ -39,7 +39,8 @@ from inference.systems.animatediff.sampling import Words
 from inference.systems.base import Place, Sources, Thrift, Tick
 from jobs.requests.animatediff_modules import MODULES, Module, Profile
 from jobs.requests.cameras import CAMERAS
-from jobs.requests.diffusion import ADAPTER, Context, Diffusion
+from jobs.requests.diffusion import Context, Diffusion
+from jobs.requests.image_models import ADAPTER
 from jobs.requests.learnmotion import LearnMotionRequest
 
 REFERENCE = 512 * 512

@@ -29,7 +29,8 @@ from inference.systems.base import Place, Sources, System, Thrift, Tick
 from jobs.errors import Note
 from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import Shape
-from jobs.requests.diffusion import Diffusion, kind_of
+from jobs.requests.diffusion import Diffusion
+from jobs.requests.image_models import kind_of
 from jobs.requests.learnmotion import LearnMotionRequest
 from media.frames import FrameSpool
 

@@ -26,7 +26,7 @@ from inference.systems.animatediff.sparsectrl import SparseCondition, SparseCont
 from inference.systems.base import PLENTY, Clip, Sources, Thrift, Tick
 from jobs.errors import Note
 from jobs.requests.animatediff import AnimateDiffRequest
-from jobs.requests.diffusion import ADAPTER
+from jobs.requests.image_models import ADAPTER
 
 PIA_MOTIONS = {"small": 0, "medium": 1, "large": 2}
 PIA_LOOPS = 3
