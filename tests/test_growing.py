@@ -134,6 +134,7 @@ async def test_a_job_that_is_cancelled_leaves_no_half_of_a_file(worker: RenderWo
     assert list(worker.finisher.models.cache.glob("finish-*")) == []
 
 
+@pytest.mark.slow
 async def test_a_job_that_is_cancelled_while_it_is_encoded_ends_at_once(worker: RenderWorker, tmp_path: Path) -> None:
     """A thread cannot be cancelled: it once went on for as long as it took, and kept the worker's place."""
     await ask(worker, tmp_path, ParallaxRequest(seconds=3, size=480, fps=30), "apng")

@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """The owner's LoRAs: each layout that people publish is added to its networks, and what does not fit is named."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from inference.systems.animatediff.installed import installed, lora_fault
 from inference.systems.animatediff.loras import merged, open_lora
 from inference.systems.animatediff.system import AnimateDiff
 from inference.systems.base import Place
+from jobs.requests.loras import LoraUnknown
+from jobs.texts import word
 from tests.animatediff.learning import numbers, same
 from tests.animatediff.rendering import LORAS, STYLES, render, request
 from tests.tiny_models.loras import ALPHA, RANK, Layout, lora_tensors, low_rank, write_lora
@@ -97,6 +100,29 @@ def test_sdxls_take_its_own(room: AnimateDiff) -> None:
     assert np.array_equal(plain, render(room, request(**few)))
 
 
+def test_one_that_went_away_or_turned_out_to_be_another_thing_is_named(
+    models: Path, tmp_path: Path, place: Place
+) -> None:
+    mine = replace(place, options={"styles": STYLES, "loras": {"ghibli": "loras/other.safetensors"}})
+    room = AnimateDiff(mine)
+    file = models / "loras" / "other.safetensors"
+    asked = request(lora="ghibli", model="toonyou")
+    try:
+        for tensors, error in (
+            (None, LoraUnknown),
+            ({"lora_unet_conv_in.hada_w1_a": torch.ones(4, 4), **tensors_of(32)}, LoraUnknown),
+            ({"lora_unet_conv_in.other": torch.ones(4, 4), **tensors_of(32)}, errors.AnimateDiffLoraKind),
+            (tensors_of(7), errors.AnimateDiffLoraDoesNotFit),
+        ):
+            if tensors:
+                write_lora(file, tensors)
+            with pytest.raises(error) as failed:
+                render(room, asked)
+            assert word(failed.value)
+    finally:
+        file.unlink()
+
+
 # --- what the owner lists ---
 
 
@@ -126,6 +152,8 @@ def tensors_of(context: int, stem: str = "lora_unet_down_blocks_0_attentions_0_t
         ("plain", {"model.diffusion_model.out.2.weight": torch.ones(4, 4)}, "is no LoRA"),
         ("plain", {"down_blocks.0.motion_modules.0.temporal_transformer.x.to_q_lora.down.weight": torch.ones(4, 4)},
          "is no LoRA"),
+        ("plain", {**tensors_of(768), "lora_unet_x.dora_scale": torch.ones(4)}, "not read here"),
+        ("plain", {"lora_unet_x.hada_w1_a": torch.ones(4, 4)}, "not read here"),
     ],
     ids=str,
 )  # fmt: skip
@@ -138,12 +166,18 @@ def test_what_cannot_be_used_is_not_offered_and_the_owner_reads_why(
     assert found is None if fault is None else fault in (found or "")
 
 
-def test_files_that_are_not_there_or_broken_are_told(tmp_path: Path) -> None:
-    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
-    table = {"loras": {"gone": "gone.safetensors", "cut": "cut.safetensors"}}
+HEADERS = (b"", b"{", b"[]", b"null", b'{"a": 1}', b'{"a": {"shape": 3}}', b'{"a": {"shape": ["x"]}}', b"[" * 100_000)
 
-    assert "is not there" in (lora_fault(tmp_path, "gone", table) or "")
-    assert "is no LoRA" in (lora_fault(tmp_path, "cut", table) or "")
+
+@pytest.mark.parametrize("held", HEADERS, ids=lambda held: repr(held[:24]))
+def test_broken_files_are_told(held: bytes, tmp_path: Path) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(len(held).to_bytes(8, "little") + held)
+
+    assert "is no LoRA" in (lora_fault(tmp_path, "cut", {"loras": {"cut": "cut.safetensors"}}) or "")
+
+
+def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
+    assert "is not there" in (lora_fault(tmp_path, "gone", {"loras": {"gone": "gone.safetensors"}}) or "")
 
 
 @pytest.mark.parametrize("where", ["/etc/passwd", "../else.safetensors", "loras/../../else.safetensors"])

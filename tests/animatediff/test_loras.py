@@ -167,6 +167,6 @@ def test_kohyas_other_kinds_are_named_and_refused(odd: str, tmp_path: Path) -> N
     held = {**pair("lora_unet_mid_block_attentions_0_proj_in", (".lora_down.weight", ".lora_up.weight"))}
     held[odd] = torch.ones(1)
 
-    with pytest.raises(errors.AnimateDiffUnknownTensors) as refused:
+    with pytest.raises(errors.AnimateDiffLoraKind) as refused:
         open_lora(write(tmp_path / "style.safetensors", held), "style")
     assert refused.value.facts["example"] == odd

@@ -105,6 +105,7 @@ def test_nothing_is_left_of_what_one_job_wanted_when_the_next_one_renders(room: 
     assert np.array_equal(first, render(room, request()))
 
 
+@pytest.mark.slow
 def test_pins_leave_nothing_behind_either(room: AnimateDiff) -> None:
     plain = render(room, pinned())
     others: tuple[dict[str, Any], ...] = (
@@ -117,6 +118,7 @@ def test_pins_leave_nothing_behind_either(room: AnimateDiff) -> None:
     assert np.array_equal(plain, render(room, pinned()))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_frames_in_another_renderer(models: Path, room: AnimateDiff) -> None:
     other = AnimateDiff(Place(models, CPU, torch.float32, Residency(CPU), {"styles": STYLES}))
 
@@ -263,6 +265,7 @@ def test_sparing_memory_gives_the_same_clip_but_for_roundings(room: AnimateDiff)
     assert np.abs(usual.astype(int) - render(room, pinned(num_frames=2), tiles)).mean() < 1, "one tile at this size"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thrift", [Thrift(), Thrift(offload=True)], ids=str)
 def test_memory_that_runs_out_in_the_first_pass_is_known_to_have_done_so(
     room: AnimateDiff, thrift: Thrift, monkeypatch: pytest.MonkeyPatch

@@ -161,6 +161,7 @@ async def test_automod_is_reported_to_the_requester_and_not_tried_again(room: Ro
     assert len(posts) == 1
 
 
+@pytest.mark.slow
 async def test_nobody_who_can_be_told_ends_in_a_closed_job_and_a_log_line(room: Room) -> None:
     room.person.accepts_dms = False
     asked = await room.slash("svd", image=room.picture(), **SLOW)
@@ -179,7 +180,7 @@ async def test_trouble_at_discord_is_waited_out_and_the_clip_comes_once(room: Ro
     assert len(await room.clips()) == 1
 
 
-@pytest.mark.parametrize("status", [500, None])
+@pytest.mark.parametrize("status", [500, pytest.param(None, marks=pytest.mark.slow)])
 async def test_a_post_that_discord_took_without_saying_so_is_not_repeated(room: Room, status: int | None) -> None:
     await room.slash("svd", image=room.picture(), **SLOW)
     room.server.faults.add("POST", f"/channels/{room.channel.id}/messages", status=status, times=1, after_effect=True)

@@ -167,7 +167,14 @@ async def test_a_failure_is_counted_by_its_reason(room: Room) -> None:
     await grown.by(0, "worker", "zoetrope_render_seconds_count", system="parallax")
 
 
-@pytest.mark.parametrize(("status", "counted"), [(500, "500"), (429, "429"), (None, "unreachable")])
+@pytest.mark.parametrize(
+    ("status", "counted"),
+    [
+        (500, "500"),
+        pytest.param(429, "429", marks=pytest.mark.slow),
+        pytest.param(None, "unreachable", marks=pytest.mark.slow),
+    ],
+)
 async def test_what_discord_refuses_is_counted(room: Room, status: int | None, counted: str) -> None:
     """A 429 and a 500 too, though discord.py tries again by itself and nobody else hears of them."""
     grown = await Growth(room.stack).begin()
@@ -209,6 +216,7 @@ async def test_a_lost_connection_to_discord_is_told_until_there_is_another(room:
     await until_well(room.stack)
 
 
+@pytest.mark.slow
 async def test_a_renderer_that_was_killed_is_no_fault_for_it_can_be_started(room: Room) -> None:
     await until_well(room.stack)
     child = room.stack.worker.child("inference.child")
@@ -256,6 +264,7 @@ def parsed(process: Process) -> list[dict[str, Any]]:
     return [json.loads(line) for line in process.text().splitlines()]
 
 
+@pytest.mark.slow
 async def test_a_bot_whose_port_is_taken_works_without_its_pages(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -138,6 +138,7 @@ async def test_another_motion_is_chosen_in_the_form_and_the_old_one_is_no_source
     assert await room.stack.store.get(remixed.sources["wave"].digest) == b"wave"
 
 
+@pytest.mark.slow
 async def test_a_bot_killed_while_posting_keeps_the_motion_once_and_says_the_same(room: Room) -> None:
     await taught(room, await asked_to_learn(room, "spin"), b"before")
     job = await asked_to_learn(room, "spin")

@@ -99,6 +99,7 @@ async def test_a_stream_without_end_is_cut_off(room: Room) -> None:
     await assert_refused(room, await room.slash("parallax", image=upload), opening("download_too_large"))
 
 
+@pytest.mark.slow
 async def test_a_checkpoint_that_is_not_installed_is_named_with_what_is(room: Room) -> None:
     models = room.stack.folder / "models"
     (models / "svd-xt-1-1").rename(models / "away")

@@ -71,7 +71,7 @@ async def test_a_listener_is_patient_where_nothing_happens_and_leaves_where_nobo
             await asyncio.wait_for(heard, ANSWER_SECONDS * 3)
 
 
-@pytest.mark.parametrize(("patience_seconds", "stops"), [(0.5, True), (300, False)])
+@pytest.mark.parametrize(("patience_seconds", "stops"), [(0.5, True), pytest.param(300, False, marks=pytest.mark.slow)])
 async def test_a_render_goes_on_for_a_while_without_redis(tmp_path: Path, patience_seconds: float, stops: bool) -> None:
     """A restart of Redis costs nobody a render; a worker that was given up by all the others stops in the end."""
     async with silenced(tmp_path) as (queue, server):

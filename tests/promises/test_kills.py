@@ -139,6 +139,7 @@ async def test_a_killed_workers_job_starts_again_elsewhere(server: LocalDiscord,
     assert stack.bot.lines("reconciled: recovered") or stack.worker.lines("reconciled: recovered")
 
 
+@pytest.mark.slow
 async def test_a_worker_told_to_stop_finishes_what_it_has_and_takes_nothing_more(
     server: LocalDiscord, stack: Stack
 ) -> None:

@@ -272,8 +272,6 @@ class Engine:
         """What the owner's LoRAs add, to the UNet and to the text encoders."""
         for lora in request.loras:
             path = lora_path(self.place.models, lora.name, self.place.options)
-            if path is None:
-                raise errors.AnimateDiffNotInstalled(model=lora.checkpoint)
             yield loras.open_lora(path, lora.checkpoint), lora.strength
 
     def _loras(self, request: Diffusion, pair: Pair, sources: Sources) -> Iterable[tuple[loras.Lora, float]]:

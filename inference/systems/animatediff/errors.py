@@ -51,6 +51,12 @@ class AnimateDiffLoraDoesNotFit(Failure):
     code = "animatediff_lora_does_not_fit"
 
 
+class AnimateDiffLoraKind(Failure):
+    """A LoRA of an image model with tensors that are neither a low-rank pair nor its alpha: LoHa, LoKr, DoRA."""
+
+    code = "animatediff_lora_kind"
+
+
 class AnimateDiffTooLong(Failure):
     """More frames at once than the motion module has positions for."""
 

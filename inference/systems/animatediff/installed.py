@@ -25,6 +25,7 @@ FOLDER_FILES = {
     "sdxl": ("text_encoder/{model}", "text_encoder_2/{model}", "unet/{diffusion}", "vae/{diffusion}"),
 }
 LOW_RANK = re.compile(r"lora[_.](down|A|linear_layer\.down)\b|_lora\.down\b")
+NOT_READ = re.compile(r"motion_modules|hada_|lokr_|lora_mid|dora_scale")
 TOLD = re.compile(r"attn2[_.](?:processor\.)?to_[kv]\W?.*(?:down|lora_A)\b")
 """Matrices that read the words: `[rank, width of a word]`."""
 WORD_WIDTHS: Mapping[int, Family] = {768: "sd15", 2048: "sdxl"}
@@ -89,31 +90,32 @@ def _family(path: Path, _changed: int) -> Family | None:
         return None if len(parts) < 3 else "sdxl" if second else "sd15"
     if path.suffix != ".safetensors":
         return "sdxl" if path.name.startswith("sdxl") else "sd15"
-    names = _header(path)
+    names = _shapes(path)
     whole = any(key.startswith("model.diffusion_model.") for key in names)
     if whole and any(key.startswith("conditioner.embedders.1.") for key in names):
         return "sdxl"
     return "sd15" if whole and any(key.startswith("cond_stage_model.") for key in names) else None
 
 
-def _header(path: Path) -> Mapping[str, Any]:
-    """A safetensors file's own table of contents; empty where it has none."""
+def _shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
+    """What a safetensors file says that it holds; empty where it is none."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            return json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
-    except (OSError, ValueError):
+            held = json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
+        return {key: tuple(map(int, at["shape"])) for key, at in held.items() if key != "__metadata__"}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 
 
 def lora_fault(models: Path, name: str, options: Mapping[str, Any]) -> str | None:
     """Why an owner's LoRA cannot be used, for the owner; None where it can, as far as names tell."""
     path = lora_path(models, name, options)
-    if path is None:
-        return f"{models / loras_of(options)[name]} is not there"
+    if not path.is_file():
+        return f"{path} is not there"
     found = _lora_family(path, path.stat().st_mtime_ns)
     if found is None:
-        return f"{path} is no LoRA of an image model"
+        return f"{path} is no LoRA of an image model, or one of a kind that is not read here"
     if found not in ("unknown", family_of(name)):
         return f"is of {FAMILIES[found]}; names of SDXL's LoRAs, and only those, begin with sdxl-"
     return None
@@ -124,15 +126,13 @@ def _lora_family(path: Path, _changed: int) -> Family | Literal["unknown"] | Non
     """For which image models a LoRA seems to be, by its names and by how wide the words are that it is told."""
     if path.suffix != ".safetensors":
         return "unknown"
-    names = _header(path)
-    if not any(LOW_RANK.search(key) for key in names) or any("motion_modules" in key for key in names):
+    shapes = _shapes(path)
+    if not any(LOW_RANK.search(key) for key in shapes) or any(NOT_READ.search(key) for key in shapes):
         return None
-    if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in names):
+    if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in shapes):
         return "sdxl"
-    for key, at in names.items():
-        if TOLD.search(key) and (family := WORD_WIDTHS.get(at["shape"][-1])):
-            return family
-    return "unknown"
+    told = (shape for key, shape in shapes.items() if TOLD.search(key) and len(shape) > 1)
+    return next((WORD_WIDTHS[shape[1]] for shape in told if shape[1] in WORD_WIDTHS), "unknown")
 
 
 def loras_of(options: Mapping[str, Any]) -> Mapping[str, str]:
@@ -140,10 +140,9 @@ def loras_of(options: Mapping[str, Any]) -> Mapping[str, str]:
     return options.get("loras") or {}
 
 
-def lora_path(models: Path, name: str, options: Mapping[str, Any]) -> Path | None:
-    """File of a LoRA; None where it is not there."""
-    where = loras_of(options).get(name)
-    return models / where if where and (models / where).is_file() else None
+def lora_path(models: Path, name: str, options: Mapping[str, Any]) -> Path:
+    """Where an owner's LoRA is or would be."""
+    return models / loras_of(options)[name]
 
 
 def styles_of(options: Mapping[str, Any]) -> Mapping[str, str]:

@@ -124,9 +124,13 @@ class _Parts:
         """All of it.
 
         Raises:
-            Failure: something has no place, or lacks its other half.
+            AnimateDiffLoraKind: something is no low-rank pair.
+            Failure: something lacks its other half.
         """
-        _refuse_unknown(self.file, self.unknown)
+        if self.unknown:
+            raise errors.AnimateDiffLoraKind(
+                model=self.file.model, file=self.file.name, count=len(self.unknown), example=self.unknown[0]
+            )
         pairs = {network: _paired(self.file, halves) for network, halves in self.halves.items()}
         return Lora(self.file.model, pairs.pop("unet", {}), pairs)
 
