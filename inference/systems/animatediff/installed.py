@@ -131,8 +131,10 @@ def _lora_family(path: Path, _changed: int) -> Family | Literal["unknown"] | Non
         return None
     if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in shapes):
         return "sdxl"
-    told = (shape for key, shape in shapes.items() if TOLD.search(key) and len(shape) > 1)
-    return next((WORD_WIDTHS[shape[1]] for shape in told if shape[1] in WORD_WIDTHS), "unknown")
+    for key, shape in shapes.items():
+        if TOLD.search(key) and len(shape) > 1 and (family := WORD_WIDTHS.get(shape[1])):
+            return family
+    return "unknown"
 
 
 def loras_of(options: Mapping[str, Any]) -> Mapping[str, str]:
