@@ -12,7 +12,7 @@ from inference.systems.animatediff.weights import CLIP_TOKENIZER
 from jobs.workers import best_system
 
 PULL = "python -m console models pull"
-MEND = "It is not offered until this is mended in config.toml"
+MEND = "It is not offered until this is mended"
 
 
 def checkpoints(models: Path, systems: SystemSettings) -> list[Check]:

@@ -23,6 +23,7 @@ from jobs.requests.image_models import (
 )
 from jobs.requests.loras import (
     FAMILIES,
+    LoraElsewhere,
     LoraFamily,
     NamedLora,
     check_installed,
@@ -30,6 +31,7 @@ from jobs.requests.loras import (
     out_of_prompt,
     suggest_loras,
 )
+from jobs.requests.strengths import some
 from jobs.schedules import PromptSchedule, preview, prompt_schedule, value_schedule
 from jobs.schedules.passage import quoted
 
@@ -110,7 +112,7 @@ class Diffusion(Seeded):
     )
     module: Module | None = Field(default=None, description="motion module; empty: the best one that is installed")
     lora: Annotated[str, Suggested(suggest_loras)] = Field(
-        default="", max_length=400, description="LoRAs of the owner's list with strengths: ghibli 0.8, detail 0.5"
+        default="", max_length=1000, description="LoRAs of the owner's list with strengths: ghibli 0.8, detail 0.5"
     )
     camera: Annotated[str, Suggested(suggest_cameras)] = Field(
         default="", max_length=200, description="camera moves with strengths: zoom in, or: pan left 0.8, tilt up 0.5"
@@ -160,7 +162,7 @@ class Diffusion(Seeded):
         """`<lora:name:0.8>` amid a prompt is no word.
 
         Raises:
-            LoraInSchedule: it stands where it cannot be followed.
+            LoraMisplaced, LoraUnread: it stands where it cannot be followed, or is not finished.
         """
         return out_of_prompt(cast(Any, fields)) if isinstance(fields, dict) else fields
 
@@ -304,18 +306,30 @@ class Diffusion(Seeded):
         models = image_models(installed)
         check_installed(self.loras, installed)
         if self.model is not None and self.model not in models:
-            raise ModelUnknown(model=quoted(self.model), installed=", ".join(models) or "none")
+            raise ModelUnknown(model=quoted(self.model), installed=some(models))
         families = set[Family](map(family_of, [self.model] if self.model else models))
         if self.loras and not self.model:
             families = families & {self.loras[0].family} or families
+        self._check_modules()
         module = self.module or self._best_module(installed, families)
         wanted = MODULES[module].family
         fitting = [model for model in ([self.model] if self.model else models) if family_of(model) == wanted]
         if not fitting:
-            raise ModuleFamily(module=module, family=FAMILIES[wanted], model=self.model or ", ".join(models) or "none")
+            raise ModuleFamily(module=module, family=FAMILIES[wanted], model=self.model or some(models))
         if other := next((lora for lora in self.loras if lora.family != wanted), None):
             raise LoraFamily(name=other.name, family=FAMILIES[other.family], model=fitting[0])
         return self.model_copy(update={"model": fitting[0], "module": module}).checked()
+
+    def _check_modules(self) -> None:
+        """Whether there is a motion module for the LoRAs' family that can do the rest.
+
+        Raises:
+            LoraElsewhere: the first LoRA for which there is none.
+        """
+        could = {MODULES[module].family for module in ((self.module,) if self.module else self.candidates)}
+        if lora := next((lora for lora in self.loras if lora.family not in could), None):
+            what = self.module or "pictures at their frames, drawings and camera moves are for SD 1.5"
+            raise LoraElsewhere(name=lora.name, family=FAMILIES[lora.family], what=what)
 
     def _best_module(self, installed: Collection[str], families: Collection[Family]) -> Module:
         for module in self.candidates:

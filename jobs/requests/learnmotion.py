@@ -13,6 +13,7 @@ from jobs.requests.animatediff_modules import MODULES
 from jobs.requests.base import PREVIOUS, Advanced, ClipRef, Rates, Seeded, Shape, Sources, Suggested, Work
 from jobs.requests.canvas import canvas, shape_of
 from jobs.requests.image_models import ModelUnknown, ModuleMissing, image_models, kind_of, kinds_with, suggest_models
+from jobs.requests.strengths import some
 from jobs.schedules.passage import quoted
 
 SHORTEST, LONGEST = 1.0, 8.0
@@ -108,7 +109,7 @@ class LearnMotionRequest(Seeded):
         """
         models = [model for model in image_models(installed) if not model.startswith("sdxl-")]
         if not models or (self.model and self.model not in models):
-            raise ModelUnknown(model=self.model or "SD 1.5", installed=", ".join(models) or "none")
+            raise ModelUnknown(model=self.model or "SD 1.5", installed=some(models))
         modules: tuple[LearnedOn, ...] = (self.module,) if self.module else ("v3", "v15-v2")
         there = [module for module in modules if MODULES[module].weights in installed]
         if not there:

@@ -2,19 +2,24 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import Family, family_of
-from jobs.requests.strengths import STRONGEST, going_on, parts
+from jobs.requests.strengths import STRONGEST, going_on, some
 from jobs.schedules.passage import quoted
 
 PREFIX = "lora-"
 """Before an owner's name for one, among a machine's checkpoints."""
 ENTRY = re.compile(r"([a-z0-9][a-z0-9._-]*)(?:(?:\s*:\s*|\s+)([+-]?(?:\d+(?:\.\d*)?|\.\d+)))?")
-TAG = re.compile(r"<\s*(?:lora|lyco)\s*:\s*([^:<>]+?)\s*(?::([^<>]*))?>", re.IGNORECASE)
+TAG = re.compile(r"<\s*(?:lora|lyco)\s*:([^<>]*)>", re.IGNORECASE)
 """As AUTOMATIC1111 has it, and everybody who copies prompts from there; a second strength, for the words, is let go."""
-
+BEGUN = re.compile(r"<\s*(?:lora|lyco)\s*:[^<>]{0,40}", re.IGNORECASE)
+BETWEEN = re.compile(r"[,;|\n]|\+(?=\s*[A-Za-z])")
+MOST_LISTED = 12
+LONGEST = 8000
+"""Characters that are looked through for tags; no option takes so many."""
 
 FAMILIES: Mapping[Family, str] = {"sd15": "SD 1.5", "sdxl": "SDXL"}
 
@@ -49,10 +54,16 @@ class LoraFamily(Refusal):
     code = "lora_family"
 
 
-class LoraInSchedule(Refusal):
-    """A LoRA within a schedule, where it would hold for some frames only."""
+class LoraElsewhere(Refusal):
+    """A LoRA of SDXL with something that is made for SD 1.5 alone, or the other way round."""
 
-    code = "lora_in_schedule"
+    code = "lora_elsewhere"
+
+
+class LoraMisplaced(Refusal):
+    """A LoRA within a schedule, where it would hold for some frames only, or among what the clip must not show."""
+
+    code = "lora_misplaced"
 
 
 class NamedLora(NamedTuple):
@@ -78,7 +89,7 @@ def loras(text: str) -> tuple[NamedLora, ...]:
     Raises:
         Refusal: naming the part that cannot be understood.
     """
-    found = [_lora(part) for part in parts(text)]
+    found = [_lora(part) for part in BETWEEN.split(text) if part.strip()]
     names = [lora.name for lora in found]
     for name in names:
         if names.count(name) > 1:
@@ -90,26 +101,50 @@ def _lora(part: str) -> NamedLora:
     entry = ENTRY.fullmatch(part.strip().lower())
     if entry is None:
         raise LoraUnread(found=quoted(part))
-    strength = float(entry[2]) if entry[2] else 1.0
+    name, strength = entry[1].removesuffix(".safetensors"), float(entry[2]) if entry[2] else 1.0
     if abs(strength) > STRONGEST:
-        raise LoraStrength(name=entry[1], strength=strength, most=STRONGEST)
-    return NamedLora(entry[1], strength)
+        raise LoraStrength(name=name, strength=strength, most=STRONGEST)
+    return NamedLora(name, strength)
+
+
+def _tagged(inside: str) -> NamedLora:
+    """What stands between `<lora:` and `>`."""
+    name, *strengths = inside.split(":")
+    if not name.strip() or re.search(r"[\s,;|+]", name.strip()):
+        raise LoraUnread(found=quoted(f"<lora:{inside}>"))
+    return _lora(" ".join([name, *strengths[:1]]))
 
 
 def out_of_prompt(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same fields, with LoRAs that stand amid the prompt in the option that is made for them.
 
+    One that stands in both goes by the prompt: it was changed there in a form that had listed it already.
+
     Raises:
-        LoraInSchedule: one stands in the schedule.
+        LoraMisplaced: one stands in the schedule, or in the negative prompt.
+        LoraUnread: one is not finished.
     """
-    prompt, schedule, listed = (str(fields.get(name) or "") for name in ("prompt", "schedule", "lora"))
-    if found := TAG.search(schedule):
-        raise LoraInSchedule(found=quoted(found[0]))
-    tags = [f"{name} {(strengths or '').split(':')[0]}".strip() for name, strengths in TAG.findall(prompt)]
+    texts = {name: str(fields.get(name) or "")[:LONGEST] for name in ("prompt", "negative", "schedule", "lora")}
+    for option in ("schedule", "negative"):
+        if found := BEGUN.search(texts[option]):
+            raise LoraMisplaced(found=quoted(found[0]), option=option)
+    words = TAG.sub(" ", texts["prompt"])
+    if found := BEGUN.search(words):
+        raise LoraUnread(found=quoted(found[0]))
+    tags = [_tagged(inside) for text in (texts["prompt"], texts["lora"]) for inside in TAG.findall(text)]
     if not tags:
         return fields
-    words = re.sub(r"\s*,(?:\s*,)+", ",", re.sub(r"\s+", " ", TAG.sub(" ", prompt))).strip(" ,")
-    return {**fields, "prompt": words, "lora": ", ".join([*parts(listed), *tags])}
+    listed = [part.strip() for part in BETWEEN.split(TAG.sub(",", texts["lora"])) if part.strip()]
+    names = {lora.name for lora in tags}
+    kept = [part for part in listed if ENTRY.fullmatch(part.lower()) is None or _lora(part).name not in names]
+    said = ", ".join([*kept, *(f"{lora.name} {lora.strength:g}" for lora in tags)])
+    return {**fields, "prompt": _tidied(words), "lora": said}
+
+
+def _tidied(words: str) -> str:
+    """Without what tags leave behind: blanks, and commas with nothing between them."""
+    parts = [" ".join(part.split()) for part in words.split(",")]
+    return ", ".join(filter(None, parts))
 
 
 def check_installed(chosen: Sequence[NamedLora], installed: Collection[str]) -> None:
@@ -121,7 +156,9 @@ def check_installed(chosen: Sequence[NamedLora], installed: Collection[str]) -> 
     for lora in chosen:
         if lora.checkpoint not in installed:
             known = sorted(name.removeprefix(PREFIX) for name in installed if name.startswith(PREFIX))
-            raise LoraUnknown(name=quoted(lora.name), known=", ".join(known) or "none")
+            near = get_close_matches(lora.name, known, MOST_LISTED)
+            others = [name for name in known if name not in near]
+            raise LoraUnknown(name=quoted(lora.name), known=some([*near, *others]))
 
 
 def suggest_loras(typed: str, installed: Collection[str]) -> Sequence[str]:

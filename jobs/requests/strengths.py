@@ -13,6 +13,12 @@ def parts(text: str) -> Iterator[str]:
     return filter(str.strip, BETWEEN.split(text))
 
 
+def some(names: Sequence[str], most: int = 12) -> str:
+    """As many as a sentence can hold, and how many more there are; `none` where there is none."""
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "") if names else "none"
+
+
 def going_on(typed: str, names: Iterable[str]) -> Sequence[str]:
     """Whole texts to choose from: what is typed already, and each name that it has not, and that the rest begins."""
     before, comma, begun = typed.rpartition(",")

@@ -7,6 +7,9 @@ from importlib.resources import files
 
 from jobs.errors import Fact, UserError
 
+LONGEST = 1900
+"""Characters; Discord takes 2000 in a message, and refuses it whole where there are more."""
+
 
 @cache
 def catalogue() -> dict[str, str]:
@@ -25,8 +28,9 @@ def catalogue() -> dict[str, str]:
 
 
 def say(code: str, facts: Mapping[str, Fact] | None = None) -> str:
-    """The sentence for `code` with `facts` filled in."""
-    return catalogue()[code].format(**(facts or {}))
+    """The sentence for `code` with `facts` filled in, and cut where no message could hold it."""
+    sentence = catalogue()[code].format(**(facts or {}))
+    return sentence if len(sentence) <= LONGEST else sentence[: LONGEST - 1].rstrip() + "…"
 
 
 def word(error: UserError) -> str:

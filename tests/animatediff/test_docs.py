@@ -134,7 +134,7 @@ def test_what_is_said_not_to_go_together_is_refused_for_that_reason() -> None:
     assert codes == [
         *("camera_module", "pin_camera", "pin_module", "pia_pictures", "module_family", "step_count", "step_count_few"),
         *("distilled_guidance", "context_too_long", "context_overlap", "lora_family", "lora_unknown"),
-        *("lora_in_schedule", "animatediff_size", "restyle_family", "restyle_nothing"),
+        *("lora_misplaced", "animatediff_size", "restyle_family", "restyle_nothing"),
     ]
 
 

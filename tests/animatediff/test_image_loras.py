@@ -22,7 +22,7 @@ from jobs.texts import word
 from tests.animatediff.learning import numbers, same
 from tests.animatediff.rendering import LORAS, STYLES, render, request
 from tests.tiny_models.loras import ALPHA, RANK, Layout, lora_tensors, low_rank, write_lora
-from tests.tiny_models.stable_diffusion import TinyModel
+from tests.tiny_models.stable_diffusion import TinyModel, random_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
@@ -87,6 +87,21 @@ def test_it_changes_the_clip_and_leaves_nothing_behind(room: AnimateDiff) -> Non
     assert np.array_equal(plain, render(room, request()))
 
 
+def test_numbers_that_run_away_are_said_instead_of_a_black_clip(room: AnimateDiff, models: Path, place: Place) -> None:
+    file = write_lora(models / "loras" / "huge.safetensors", {name: at * 6e4 for name, at in huge().items()})
+    mine = AnimateDiff(replace(place, options={"styles": STYLES, "loras": {"huge": "loras/huge.safetensors"}}))
+    try:
+        with pytest.raises(errors.AnimateDiffNotFinite) as failed:
+            render(mine, request(lora="huge 2", model="stable-diffusion-v1-5"))
+        assert word(failed.value)
+    finally:
+        file.unlink()
+
+
+def huge() -> Any:
+    return {name: at for name, at in lora_tensors(random_model("sd15")).items() if "alpha" not in name}
+
+
 def test_one_that_is_for_the_words_alone_is_heard(room: AnimateDiff) -> None:
     assert not np.array_equal(render(room, request()), render(room, request(lora="words")))
 
@@ -111,7 +126,9 @@ def test_one_that_went_away_or_turned_out_to_be_another_thing_is_named(
         for tensors, error in (
             (None, LoraUnknown),
             ({"lora_unet_conv_in.hada_w1_a": torch.ones(4, 4), **tensors_of(32)}, LoraUnknown),
-            ({"lora_unet_conv_in.other": torch.ones(4, 4), **tensors_of(32)}, errors.AnimateDiffLoraKind),
+            (broken(lora_up=torch.full((320, 4), float("nan"))), errors.AnimateDiffLoraUnusable),
+            (broken(lora_down=torch.ones(0, 32), lora_up=torch.ones(320, 0)), errors.AnimateDiffLoraUnusable),
+            ({**tensors_of(32), f"{STEM}.alpha": torch.ones(2)}, errors.AnimateDiffLoraUnusable),
             (tensors_of(7), errors.AnimateDiffLoraDoesNotFit),
         ):
             if tensors:
@@ -133,11 +150,16 @@ def test_what_is_listed_and_fits_is_offered(models: Path) -> None:
     assert names[-len(LORAS) :] == tuple(f"lora-{name}" for name in LORAS)
 
 
+STEM = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 DOTTED = "down_blocks.0.attentions.0.transformer_blocks.0"
 
 
-def tensors_of(context: int, stem: str = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k") -> Any:
+def tensors_of(context: int, stem: str = STEM) -> Any:
     return {f"{stem}.lora_down.weight": torch.ones(4, context), f"{stem}.lora_up.weight": torch.ones(320, 4)}
+
+
+def broken(**halves: torch.Tensor) -> Any:
+    return tensors_of(32) | {f"{STEM}.{half}.weight": at for half, at in halves.items()}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +170,10 @@ def tensors_of(context: int, stem: str = "lora_unet_down_blocks_0_attentions_0_t
         ("plain", tensors_of(2048), "is of SDXL"),
         ("sdxl-plain", tensors_of(768), "is of SD 1.5"),
         ("plain", tensors_of(32, "lora_te2_text_model_encoder_layers_0_mlp_fc1"), "is of SDXL"),
-        ("plain", {f"unet.{DOTTED}.attn2.to_k.lora_A.weight": torch.ones(4, 2048)}, "is of SDXL"),
+        ("plain", {f"unet.{DOTTED}.attn2.to_k.lora_{half}.weight": torch.ones(4, 2048) for half in "AB"}, "is of SDXL"),
+        ("plain", {f"unet.{DOTTED}.attn2.to_k.lora_A.weight": torch.ones(4, 768)}, "not read here"),
+        ("plain", {f"base_model.model.{DOTTED}.attn2.to_k.lora_A.weight": torch.ones(4, 768)}, "is no LoRA"),
+        ("plain", {**tensors_of(768), "bundle_emb.x.string_to_param.*": torch.ones(4, 768)}, "bundle_emb"),
         ("plain", {"model.diffusion_model.out.2.weight": torch.ones(4, 4)}, "is no LoRA"),
         ("plain", {"down_blocks.0.motion_modules.0.temporal_transformer.x.to_q_lora.down.weight": torch.ones(4, 4)},
          "is no LoRA"),
@@ -173,11 +198,11 @@ HEADERS = (b"", b"{", b"[]", b"null", b'{"a": 1}', b'{"a": {"shape": 3}}', b'{"a
 def test_broken_files_are_told(held: bytes, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(len(held).to_bytes(8, "little") + held)
 
-    assert "is no LoRA" in (lora_fault(tmp_path, "cut", {"loras": {"cut": "cut.safetensors"}}) or "")
+    assert "is cut off" in (lora_fault(tmp_path, "cut", {"loras": {"cut": "cut.safetensors"}}) or "")
 
 
 def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
-    assert "is not there" in (lora_fault(tmp_path, "gone", {"loras": {"gone": "gone.safetensors"}}) or "")
+    assert "is no file" in (lora_fault(tmp_path, "gone", {"loras": {"gone": "gone.safetensors"}}) or "")
 
 
 @pytest.mark.parametrize("where", ["/etc/passwd", "../else.safetensors", "loras/../../else.safetensors"])

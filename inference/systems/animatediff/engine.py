@@ -6,6 +6,7 @@ and taken off again, so the next job needs no reload and finds no trace of them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -37,11 +38,14 @@ from inference.systems.animatediff.learning_file import MotionFile
 from inference.systems.animatediff.pia import open_pia, put_pia_into
 from inference.systems.animatediff.sampling import Words
 from inference.systems.base import Place, Sources, Thrift, Tick
+from jobs.errors import Failure
 from jobs.requests.animatediff_modules import MODULES, Module, Profile
 from jobs.requests.cameras import CAMERAS
 from jobs.requests.diffusion import Context, Diffusion
 from jobs.requests.image_models import ADAPTER
 from jobs.requests.learnmotion import LearnMotionRequest
+
+log = logging.getLogger(__name__)
 
 REFERENCE = 512 * 512
 UNET_BYTES_PER_FRAME = 160_000_000
@@ -272,7 +276,11 @@ class Engine:
         """What the owner's LoRAs add, to the UNet and to the text encoders."""
         for lora in request.loras:
             path = lora_path(self.place.models, lora.name, self.place.options)
-            yield loras.open_lora(path, lora.checkpoint), lora.strength
+            try:
+                yield loras.open_lora(path, lora.name), lora.strength
+            except Failure:
+                log.exception("the LoRA %s cannot be used", lora.name)
+                raise errors.AnimateDiffLoraUnusable(name=lora.name, file=path.name) from None
 
     def _loras(self, request: Diffusion, pair: Pair, sources: Sources) -> Iterable[tuple[loras.Lora, float]]:
         yield from self._styled(request)

@@ -51,6 +51,18 @@ class AnimateDiffLoraDoesNotFit(Failure):
     code = "animatediff_lora_does_not_fit"
 
 
+class AnimateDiffLoraUnusable(Failure):
+    """An owner's LoRA whose file is damaged, or holds something else than its header made believe."""
+
+    code = "animatediff_lora_unusable"
+
+
+class AnimateDiffNotFinite(Failure):
+    """What was denoised holds numbers that are none: a LoRA or a strength that was too much."""
+
+    code = "animatediff_not_finite"
+
+
 class AnimateDiffLoraKind(Failure):
     """A LoRA of an image model with tensors that are neither a low-rank pair nor its alpha: LoHa, LoKr, DoRA."""
 

@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from inference.depth_weights import DEPTH
+from inference.systems.animatediff.lora_names import not_read
 from inference.systems.animatediff.weights import BASES, BY_NAME, CLIP_TOKENIZER, WEIGHTS
 from inference.weights import Layout, Weights
 from jobs.requests.animatediff_modules import MODULES, Family, family_of
@@ -24,8 +25,6 @@ FOLDER_FILES = {
     "sd15": ("text_encoder/{model}", "unet/{diffusion}", "vae/{diffusion}"),
     "sdxl": ("text_encoder/{model}", "text_encoder_2/{model}", "unet/{diffusion}", "vae/{diffusion}"),
 }
-LOW_RANK = re.compile(r"lora[_.](down|A|linear_layer\.down)\b|_lora\.down\b")
-NOT_READ = re.compile(r"motion_modules|hada_|lokr_|lora_mid|dora_scale")
 TOLD = re.compile(r"attn2[_.](?:processor\.)?to_[kv]\W?.*(?:down|lora_A)\b")
 """Matrices that read the words: `[rank, width of a word]`."""
 WORD_WIDTHS: Mapping[int, Family] = {768: "sd15", 2048: "sdxl"}
@@ -73,7 +72,7 @@ def style_fault(models: Path, name: str, options: Mapping[str, Any], *, words: b
         return f"{path} is not there"
     if path.is_file() and not words:
         return "is a single file, which needs: python -m console models pull clip-tokenizer"
-    found = _family(path, path.stat().st_mtime_ns)
+    found = _family(path, _changed(path))
     if found is None:
         return f"{path} is no whole image model"
     if found != family_of(name):
@@ -98,13 +97,16 @@ def _family(path: Path, _changed: int) -> Family | None:
 
 
 def _shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
-    """What a safetensors file says that it holds; empty where it is none."""
+    """What a safetensors file says that it holds; empty where it is none, or is cut off."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             held = json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
-        return {key: tuple(map(int, at["shape"])) for key, at in held.items() if key != "__metadata__"}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        tensors = {key: at for key, at in held.items() if key != "__metadata__"}
+        ends = max((int(at["data_offsets"][1]) for at in tensors.values()), default=0)
+        whole = path.stat().st_size == 8 + length + ends
+        return {key: tuple(map(int, at["shape"])) for key, at in tensors.items()} if whole else {}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return {}
 
 
@@ -112,29 +114,41 @@ def lora_fault(models: Path, name: str, options: Mapping[str, Any]) -> str | Non
     """Why an owner's LoRA cannot be used, for the owner; None where it can, as far as names tell."""
     path = lora_path(models, name, options)
     if not path.is_file():
-        return f"{path} is not there"
-    found = _lora_family(path, path.stat().st_mtime_ns)
-    if found is None:
-        return f"{path} is no LoRA of an image model, or one of a kind that is not read here"
-    if found not in ("unknown", family_of(name)):
+        return f"{path} is no file"
+    if path.suffix != ".safetensors":
+        return f"{path} is no .safetensors file"
+    shapes = _lora_shapes(path, _changed(path))
+    if not shapes:
+        return f"{path} is no safetensors file, or is cut off"
+    if strange := not_read(shapes):
+        return f"{path} is no LoRA of an image model, or one of a kind that is not read here: {strange}"
+    found = _lora_family(shapes)
+    if found not in (None, family_of(name)):
         return f"is of {FAMILIES[found]}; names of SDXL's LoRAs, and only those, begin with sdxl-"
     return None
 
 
+def _changed(path: Path) -> int:
+    """When; 0 where it went away at this moment."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 @lru_cache(256)
-def _lora_family(path: Path, _changed: int) -> Family | Literal["unknown"] | None:
+def _lora_shapes(path: Path, _changed: int) -> Mapping[str, tuple[int, ...]]:
+    return _shapes(path)
+
+
+def _lora_family(shapes: Mapping[str, tuple[int, ...]]) -> Family | None:
     """For which image models a LoRA seems to be, by its names and by how wide the words are that it is told."""
-    if path.suffix != ".safetensors":
-        return "unknown"
-    shapes = _shapes(path)
-    if not any(LOW_RANK.search(key) for key in shapes) or any(NOT_READ.search(key) for key in shapes):
-        return None
     if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in shapes):
         return "sdxl"
     for key, shape in shapes.items():
         if TOLD.search(key) and len(shape) > 1 and (family := WORD_WIDTHS.get(shape[1])):
             return family
-    return "unknown"
+    return None
 
 
 def loras_of(options: Mapping[str, Any]) -> Mapping[str, str]:

@@ -21,13 +21,8 @@ from inference import ldm
 from inference.systems.animatediff import errors
 from inference.systems.animatediff.keymap import DOMAIN_LORA, MOTION_LORA
 from inference.systems.animatediff.loader import TensorFile, read
+from inference.systems.animatediff.lora_names import KOHYA, NETWORKS, PEFT
 
-IMAGE_LORA = re.compile(r"lora_(unet|te1?|te2)_(\w+)\.(?:lora_(down|up)\.weight|(alpha))")
-"""kohya's names, as of AnimateLCM's and LCM's LoRA: a layer's path with `_` for every dot."""
-PEFT_LORA = re.compile(r"(unet|text_encoder|text_encoder_2)\.(?:text_model\.)?(.+)\.lora_([AB])\.weight")
-"""diffusers' own training scripts': a layer's path, dots and all."""
-KOHYA_NETWORKS = {"unet": "unet", "te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2"}
-"""What is trained on a picture's words as well has a part for each text encoder."""
 HALF = re.compile(r"(.+)\.(down\.weight|up\.weight|alpha)")
 
 
@@ -76,10 +71,10 @@ def open_lora(path: Path, model: str) -> Lora:
 
 def lora_in(file: TensorFile) -> Lora:
     """The LoRA in a file that was read."""
-    if any(IMAGE_LORA.fullmatch(key) for key in file.tensors):
+    if any(KOHYA.fullmatch(key) for key in file.tensors):
         return _kohya(file)
     moves = any("motion_modules" in key for key in file.tensors)
-    if not moves and any(PEFT_LORA.fullmatch(key) for key in file.tensors):
+    if not moves and any(PEFT.fullmatch(key) for key in file.tensors):
         return _peft(file)
     return Lora(file.model, _paired(file, file.renamed(MOTION_LORA if moves else DOMAIN_LORA, "LoRA")))
 
@@ -88,10 +83,10 @@ def _kohya(file: TensorFile) -> Lora:
     """Each network's part, under underscored paths."""
     parts = _Parts(file)
     for key, tensor in file.tensors.items():
-        if found := IMAGE_LORA.fullmatch(key):
+        if found := KOHYA.fullmatch(key):
             network, path, side, alpha = found.groups()
             path = path.removeprefix("text_model_")  # which transformers has left out of its own names since
-            parts.add(KOHYA_NETWORKS[network], path, alpha or f"{side}.weight", tensor)
+            parts.add(NETWORKS[network], path, alpha or f"{side}.weight", tensor)
         else:
             parts.unknown.append(key)
     return parts.together()
@@ -101,7 +96,7 @@ def _peft(file: TensorFile) -> Lora:
     """Each network's part, under dotted paths."""
     parts = _Parts(file)
     for key, tensor in file.tensors.items():
-        if found := PEFT_LORA.fullmatch(key):
+        if found := PEFT.fullmatch(key):
             parts.add(found[1], found[2], "down.weight" if found[3] == "A" else "up.weight", tensor)
         else:
             parts.unknown.append(key)
@@ -156,9 +151,13 @@ def _paired(file: TensorFile, halves: Mapping[str, Tensor]) -> dict[str, LowRank
     pairs: dict[str, LowRank] = {}
     for path, sides in parts.items():
         down, up = sides["down.weight"], sides["up.weight"]
-        if down.ndim < 2 or up.ndim < 2 or down.shape[0] != up.shape[1]:
+        alpha = sides.get("alpha")
+        paired = down.ndim > 1 and up.ndim > 1 and 0 < down.shape[0] == up.shape[1]
+        if not paired or (alpha is not None and alpha.numel() != 1):
             raise errors.AnimateDiffWrongShape(model=file.model, file=file.name, example=path)
-        factor = float(sides["alpha"]) / down.shape[0] if "alpha" in sides else 1.0
+        if not (down.isfinite().all() and up.isfinite().all()):
+            raise errors.AnimateDiffUnreadable(model=file.model, file=file.name)
+        factor = 1.0 if alpha is None else float(alpha) / down.shape[0]
         pairs[path] = LowRank(down, up, factor)
     return pairs
 

@@ -17,6 +17,7 @@ from inference.residency import Resident
 from inference.systems.animatediff import sampling
 from inference.systems.animatediff.controls.frame_control import Control
 from inference.systems.animatediff.engine import Engine, Pair, unet_bytes, windowing_for
+from inference.systems.animatediff.errors import AnimateDiffNotFinite
 from inference.systems.animatediff.frames import Colours, Size, Undecoded
 from inference.systems.animatediff.freenoise import freenoise_order, rearranged
 from inference.systems.animatediff.ip_adapter import open_ip_adapter
@@ -103,7 +104,11 @@ class DiffusionSystem(System[R]):
                 yield self.name
 
     def denoised(self, request: Diffusion, job: Job, tick: Tick, thrift: Thrift) -> Tensor:
-        """The clip's latents, `[1, C, T, H/8, W/8]`."""
+        """The clip's latents, `[1, C, T, H/8, W/8]`.
+
+        Raises:
+            AnimateDiffNotFinite: some are no numbers.
+        """
         windowing = windowing_for(request, most=thrift.num_frames)
         at_once = job.num_frames if windowing.schedule == "view_as_context" else min(windowing.length, job.num_frames)
         guided = request.guidance > 1
@@ -141,6 +146,8 @@ class DiffusionSystem(System[R]):
             tick("denoising", 0, total)  # so that memory that runs out in the first pass is known to have done so there
             for step, latents in enumerate(passes, start=1):  # noqa: B007 - the last ones are the clip's
                 tick("denoising", step, total)
+        if not latents.isfinite().all():
+            raise AnimateDiffNotFinite()
         return latents
 
     @contextmanager
