@@ -29,7 +29,7 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 
 tests: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow"
 
 format: .venv/.installed  ## let ruff write what it can
 	$(BIN)/ruff format .
