@@ -135,7 +135,12 @@ async def _confirmed(room: Room, asked: dict[str, Any]) -> None:
     ("options", "advanced", "checkpoints"),
     [
         ({"module": "v3"}, "num_inference_steps: 5", ("sparsectrl-rgb", "animatediff-v3-adapter")),
-        ({"module": "v3", "follow": "drawing"}, "num_inference_steps: 5", ("sparsectrl-scribble",)),
+        pytest.param(
+            {"module": "v3", "follow": "drawing"},
+            "num_inference_steps: 5",
+            ("sparsectrl-scribble",),
+            marks=pytest.mark.slow,
+        ),
         ({"module": "pia"}, "num_inference_steps: 5", ("pia",)),
     ],
     ids=str,

@@ -134,6 +134,7 @@ async def test_a_channel_that_is_gone_sends_the_clip_by_dm(room: Room) -> None:
     assert message.attachments[0].data[4:8] == b"ftyp"
 
 
+@pytest.mark.slow
 async def test_permission_taken_away_meanwhile_sends_the_clip_by_dm(room: Room) -> None:
     await room.slash("svd", image=room.picture(), **SLOW)
     room.server.deny(room.channel, "SEND_MESSAGES")
@@ -190,6 +191,7 @@ async def test_a_post_that_discord_took_without_saying_so_is_not_repeated(room: 
     assert len(room.server.clips(room.channel)) == 1
 
 
+@pytest.mark.slow
 async def test_a_dropped_gateway_loses_nothing(room: Room) -> None:
     await room.slash("svd", image=room.picture(), **SLOW)
     room.server.drop_sockets(resumable=True)

@@ -62,6 +62,7 @@ async def test_a_bot_killed_while_a_job_renders_posts_it_once_after_its_restart(
     await server.settled_clips(count=2, timeout=40)
 
 
+@pytest.mark.slow
 async def test_a_bot_killed_while_posting_posts_once(server: LocalDiscord, stack: Stack) -> None:
     asked = await (await server.slash("svd", server.user("ann"), image=picture(server), **SLOW)).answered()
     server.before_reply("POST", "/channels/*/messages", stack.bot.kill)  # Discord has it, the bot never hears

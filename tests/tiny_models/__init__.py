@@ -3,7 +3,11 @@
 `python -m tests.tiny_models DIR` writes them; `DIR` can then serve as `models.dir`.
 """
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from tests.tiny_models.animatediff import write_animatediff
@@ -27,6 +31,14 @@ def write_all(folder: Path) -> None:
 
 
 def write_usual(folder: Path) -> None:
-    """All but AnimateDiff's."""
+    """All but AnimateDiff's: made once in a process, and copied, for making them takes seconds."""
+    shutil.copytree(_usual(), folder, dirs_exist_ok=True)
+
+
+@cache
+def _usual() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tiny-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for write in WRITERS:
         write(folder)
+    return folder

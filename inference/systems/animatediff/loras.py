@@ -64,9 +64,12 @@ def open_lora(path: Path, model: str) -> Lora:
     """Read a LoRA from a file in any published layout.
 
     Raises:
-        Failure: it cannot be read, or is no LoRA that is known here.
+        Failure: it cannot be read, is no LoRA that is known here, or holds numbers that are none.
     """
-    return lora_in(read(path, model))
+    file = read(path, model)
+    if not all(tensor.isfinite().all() for tensor in file.tensors.values()):
+        raise errors.AnimateDiffUnreadable(model=model, file=file.name)
+    return lora_in(file)
 
 
 def lora_in(file: TensorFile) -> Lora:
@@ -155,8 +158,6 @@ def _paired(file: TensorFile, halves: Mapping[str, Tensor]) -> dict[str, LowRank
         paired = down.ndim > 1 and up.ndim > 1 and 0 < down.shape[0] == up.shape[1]
         if not paired or (alpha is not None and alpha.numel() != 1):
             raise errors.AnimateDiffWrongShape(model=file.model, file=file.name, example=path)
-        if not (down.isfinite().all() and up.isfinite().all()):
-            raise errors.AnimateDiffUnreadable(model=file.model, file=file.name)
         factor = 1.0 if alpha is None else float(alpha) / down.shape[0]
         pairs[path] = LowRank(down, up, factor)
     return pairs
