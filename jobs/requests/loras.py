@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jobs.errors import Refusal
 from jobs.requests.animatediff_modules import Family, family_of
-from jobs.requests.strengths import STRONGEST, going_on, some
+from jobs.requests.strengths import MOST_LISTED, STRONGEST, going_on, some
 from jobs.schedules.passage import quoted
 
 PREFIX = "lora-"
@@ -17,7 +17,6 @@ TAG = re.compile(r"<\s*(?:lora|lyco)\s*:([^<>]*)>", re.IGNORECASE)
 """As AUTOMATIC1111 has it, and everybody who copies prompts from there; a second strength, for the words, is let go."""
 BEGUN = re.compile(r"<\s*(?:lora|lyco)\s*:[^<>]{0,40}", re.IGNORECASE)
 BETWEEN = re.compile(r"[,;|\n]|\+(?=\s*[A-Za-z])")
-MOST_LISTED = 12
 LONGEST = 8000
 """Characters that are looked through for tags; no option takes so many."""
 
@@ -155,7 +154,7 @@ def check_installed(chosen: Sequence[NamedLora], installed: Collection[str]) -> 
     """
     for lora in chosen:
         if lora.checkpoint not in installed:
-            known = sorted(name.removeprefix(PREFIX) for name in installed if name.startswith(PREFIX))
+            known = sorted(_names(installed))
             near = get_close_matches(lora.name, known, MOST_LISTED)
             others = [name for name in known if name not in near]
             raise LoraUnknown(name=quoted(lora.name), known=some([*near, *others]))
@@ -163,4 +162,9 @@ def check_installed(chosen: Sequence[NamedLora], installed: Collection[str]) -> 
 
 def suggest_loras(typed: str, installed: Collection[str]) -> Sequence[str]:
     """Whole texts: what is there already, and each that could come next."""
-    return going_on(typed, [name.removeprefix(PREFIX) for name in installed if name.startswith(PREFIX)])
+    return going_on(typed, _names(installed))
+
+
+def _names(installed: Collection[str]) -> Sequence[str]:
+    """Of all checkpoints the owner's LoRAs, as people type them."""
+    return [name.removeprefix(PREFIX) for name in installed if name.startswith(PREFIX)]

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 STRONGEST = 2.0
 """Beyond it nothing still makes pictures."""
+MOST_LISTED = 12
+"""Names in a sentence."""
 BETWEEN = re.compile(r"[,+|;\n]")
 
 
@@ -13,7 +15,7 @@ def parts(text: str) -> Iterator[str]:
     return filter(str.strip, BETWEEN.split(text))
 
 
-def some(names: Sequence[str], most: int = 12) -> str:
+def some(names: Sequence[str], most: int = MOST_LISTED) -> str:
     """As many as a sentence can hold, and how many more there are; `none` where there is none."""
     left = len(names) - most
     return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "") if names else "none"

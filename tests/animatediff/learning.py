@@ -24,10 +24,10 @@ SHORT = Recipe(rank=4, num_steps=2, num_frames=8)
 PATH = "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.processor.to_q_lora"
 
 
-def image_unet() -> UNet2DConditionModel:
+def image_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
     """As it comes, not as random as may be: what there is to learn must not drown in noise."""
     return UNet2DConditionModel(
-        block_out_channels=CHANNELS,
+        block_out_channels=channels,
         layers_per_block=1,
         cross_attention_dim=16,
         attention_head_dim=8,

@@ -14,7 +14,7 @@ from inference.settings import AnimateDiffOptions
 from inference.systems.animatediff import errors
 from inference.systems.animatediff.base.kinds import Family
 from inference.systems.animatediff.installed import installed, lora_fault
-from inference.systems.animatediff.loras import merged, open_lora
+from inference.systems.animatediff.loras import Lora, merged, open_lora
 from inference.systems.animatediff.system import AnimateDiff
 from inference.systems.base import Place
 from jobs.requests.loras import LoraUnknown
@@ -85,6 +85,22 @@ def test_it_changes_the_clip_and_leaves_nothing_behind(room: AnimateDiff) -> Non
     assert np.array_equal(plain, render(room, request(lora="ghibli 0")))
     assert np.array_equal(styled, render(room, request(prompt="a red cat <lora:Ghibli:0.8>")))
     assert np.array_equal(plain, render(room, request()))
+
+
+def test_it_is_read_once_for_words_and_frames_and_for_the_next_job(
+    room: AnimateDiff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path, model: str) -> Lora:
+        read.append(model)
+        return open_lora(path, model)
+
+    render(room, request())
+    monkeypatch.setattr("inference.systems.animatediff.loras.open_lora", counted)
+    for asked in ({"lora": "ghibli"}, {"lora": "ghibli 0.5, words"}, {}, {"lora": "words"}):
+        render(room, request(**asked))
+    assert read == ["ghibli", "words", "words"], "and let go once nobody wants it"
 
 
 def test_numbers_that_run_away_are_said_instead_of_a_black_clip(room: AnimateDiff, models: Path, place: Place) -> None:

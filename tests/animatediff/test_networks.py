@@ -15,22 +15,16 @@ from inference.systems.animatediff.loader import Motion, open_motion, open_spars
 from inference.systems.animatediff.loras import merged, open_lora
 from inference.systems.animatediff.motion_scale import MotionScale, scaled
 from inference.systems.animatediff.sparsectrl import SparseCondition, SparseControl, encode_pictures, spread
+from tests.animatediff.learning import image_unet as plain_unet
 from tests.animating import CHANNELS, CONFIG, Tensors, modules, original, random, sparse, write
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def image_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
-    network = UNet2DConditionModel(
-        block_out_channels=channels,
-        layers_per_block=1,
-        cross_attention_dim=16,
-        attention_head_dim=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )
+    network = plain_unet(channels)
     network.load_state_dict(random(network))
-    return network.eval()
+    return network
 
 
 def opened(tmp_path: Path, *, mid: bool = True, name: str = "mm.ckpt") -> Motion:

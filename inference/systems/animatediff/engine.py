@@ -94,6 +94,8 @@ class Engine:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._bases: dict[tuple[str, Path, int], Base] = {}
+        self._read: dict[tuple[Path, int], loras.Lora] = {}
+        """The owner's LoRAs of the newest job."""
 
     # -- what there is --
 
@@ -213,7 +215,7 @@ class Engine:
             negative = [Blend(at.now.negative, at.then.negative, at.weight) for at in schedule.frames]
         texts = {text for frame in (*positive, *negative) for text in (frame.now, frame.then)}
         with self.place.residency.loading():
-            styled = list(self._styled(request))
+            styled = self._styled(request)
         encoded = self.encoded(sorted(texts), pair.base, request.clip_skip, tick, thrift, styled)
         good, bad = (Mixture(_once(frames), encoded) for frames in (positive, negative))
         width, height = size
@@ -272,15 +274,19 @@ class Engine:
         with loras.merged(unet, chosen):
             yield
 
-    def _styled(self, request: Diffusion) -> Iterable[tuple[loras.Lora, float]]:
-        """What the owner's LoRAs add, to the UNet and to the text encoders."""
-        for lora in request.loras:
-            path = lora_path(self.place.models, lora.name, self.place.options)
-            try:
-                yield loras.open_lora(path, lora.name), lora.strength
-            except Failure:
-                log.exception("the LoRA %s cannot be used", lora.name)
-                raise errors.AnimateDiffLoraUnusable(name=lora.name, file=path.name) from None
+    def _styled(self, request: Diffusion) -> Sequence[tuple[loras.Lora, float]]:
+        """What the owner's LoRAs add, to the UNet and to the text encoders; those of one job are read once."""
+        paths = {lora: lora_path(self.place.models, lora.name, self.place.options) for lora in request.loras}
+        keys = {lora: (path, path.stat().st_mtime_ns if path.exists() else 0) for lora, path in paths.items()}
+        self._read = {key: self._read.get(key) or self._style(lora.name, key[0]) for lora, key in keys.items()}
+        return [(self._read[key], lora.strength) for lora, key in keys.items()]
+
+    def _style(self, name: str, path: Path) -> loras.Lora:
+        try:
+            return loras.open_lora(path, name)
+        except Failure:
+            log.exception("the LoRA %s cannot be used", name)
+            raise errors.AnimateDiffLoraUnusable(name=name, file=path.name) from None
 
     def _loras(self, request: Diffusion, pair: Pair, sources: Sources) -> Iterable[tuple[loras.Lora, float]]:
         yield from self._styled(request)

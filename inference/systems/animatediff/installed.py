@@ -72,7 +72,7 @@ def style_fault(models: Path, name: str, options: Mapping[str, Any], *, words: b
         return f"{path} is not there"
     if path.is_file() and not words:
         return "is a single file, which needs: python -m console models pull clip-tokenizer"
-    found = _family(path, _changed(path))
+    found = _family(path, _mtime(path))
     if found is None:
         return f"{path} is no whole image model"
     if found != family_of(name):
@@ -117,19 +117,16 @@ def lora_fault(models: Path, name: str, options: Mapping[str, Any]) -> str | Non
         return f"{path} is no file"
     if path.suffix != ".safetensors":
         return f"{path} is no .safetensors file"
-    shapes = _lora_shapes(path, _changed(path))
-    if not shapes:
-        return f"{path} is no safetensors file, or is cut off"
-    if strange := not_read(shapes):
-        return f"{path} is no LoRA of an image model, or one of a kind that is not read here: {strange}"
-    found = _lora_family(shapes)
-    if found not in (None, family_of(name)):
-        return f"is of {FAMILIES[found]}; names of SDXL's LoRAs, and only those, begin with sdxl-"
+    fault, family = _lora(path, _mtime(path))
+    if fault:
+        return f"{path} is {fault}"
+    if family not in (None, family_of(name)):
+        return f"is of {FAMILIES[family]}; names of SDXL's LoRAs, and only those, begin with sdxl-"
     return None
 
 
-def _changed(path: Path) -> int:
-    """When; 0 where it went away at this moment."""
+def _mtime(path: Path) -> int:
+    """When a file was changed; 0 where it went away at this moment."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -137,18 +134,17 @@ def _changed(path: Path) -> int:
 
 
 @lru_cache(256)
-def _lora_shapes(path: Path, _changed: int) -> Mapping[str, tuple[int, ...]]:
-    return _shapes(path)
-
-
-def _lora_family(shapes: Mapping[str, tuple[int, ...]]) -> Family | None:
-    """For which image models a LoRA seems to be, by its names and by how wide the words are that it is told."""
+def _lora(path: Path, _changed: int) -> tuple[str | None, Family | None]:
+    """Why a file is no LoRA that can be used; and for which image models it seems to be, by its names and widths."""
+    shapes = _shapes(path)
+    if not shapes:
+        return "no safetensors file, or is cut off", None
+    if strange := not_read(shapes):
+        return f"no LoRA of an image model, or one of a kind that is not read here: {strange}", None
     if any(key.startswith(("lora_te2_", "text_encoder_2.")) for key in shapes):
-        return "sdxl"
-    for key, shape in shapes.items():
-        if TOLD.search(key) and len(shape) > 1 and (family := WORD_WIDTHS.get(shape[1])):
-            return family
-    return None
+        return None, "sdxl"
+    told = (shape[1] for key, shape in shapes.items() if TOLD.search(key) and len(shape) > 1)
+    return None, next((WORD_WIDTHS[width] for width in told if width in WORD_WIDTHS), None)
 
 
 def loras_of(options: Mapping[str, Any]) -> Mapping[str, str]:

@@ -21,7 +21,7 @@ from inference import ldm
 from inference.systems.animatediff import errors
 from inference.systems.animatediff.keymap import DOMAIN_LORA, MOTION_LORA
 from inference.systems.animatediff.loader import TensorFile, read
-from inference.systems.animatediff.lora_names import KOHYA, NETWORKS, PEFT
+from inference.systems.animatediff.lora_names import Layout, layout_of
 
 HALF = re.compile(r"(.+)\.(down\.weight|up\.weight|alpha)")
 
@@ -74,63 +74,25 @@ def open_lora(path: Path, model: str) -> Lora:
 
 def lora_in(file: TensorFile) -> Lora:
     """The LoRA in a file that was read."""
-    if any(KOHYA.fullmatch(key) for key in file.tensors):
-        return _kohya(file)
+    if layout := layout_of(file.tensors):
+        return _of_images(file, layout)
     moves = any("motion_modules" in key for key in file.tensors)
-    if not moves and any(PEFT.fullmatch(key) for key in file.tensors):
-        return _peft(file)
     return Lora(file.model, _paired(file, file.renamed(MOTION_LORA if moves else DOMAIN_LORA, "LoRA")))
 
 
-def _kohya(file: TensorFile) -> Lora:
-    """Each network's part, under underscored paths."""
-    parts = _Parts(file)
+def _of_images(file: TensorFile, layout: Layout) -> Lora:
+    """Each network's part, under the paths that the layout has."""
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    unknown: list[str] = []
     for key, tensor in file.tensors.items():
-        if found := KOHYA.fullmatch(key):
-            network, path, side, alpha = found.groups()
-            path = path.removeprefix("text_model_")  # which transformers has left out of its own names since
-            parts.add(NETWORKS[network], path, alpha or f"{side}.weight", tensor)
+        if half := layout(key):
+            parts[half.network][f"{half.path}.{half.side}"] = tensor
         else:
-            parts.unknown.append(key)
-    return parts.together()
-
-
-def _peft(file: TensorFile) -> Lora:
-    """Each network's part, under dotted paths."""
-    parts = _Parts(file)
-    for key, tensor in file.tensors.items():
-        if found := PEFT.fullmatch(key):
-            parts.add(found[1], found[2], "down.weight" if found[3] == "A" else "up.weight", tensor)
-        else:
-            parts.unknown.append(key)
-    return parts.together()
-
-
-class _Parts:
-    """What a file holds for each network."""
-
-    def __init__(self, file: TensorFile) -> None:
-        self.file = file
-        self.halves: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        self.unknown: list[str] = []
-
-    def add(self, network: str, path: str, half: str, tensor: Tensor) -> None:
-        """A tensor that has its place."""
-        self.halves[network][f"{path}.{half}"] = tensor
-
-    def together(self) -> Lora:
-        """All of it.
-
-        Raises:
-            AnimateDiffLoraKind: something is no low-rank pair.
-            Failure: something lacks its other half.
-        """
-        if self.unknown:
-            raise errors.AnimateDiffLoraKind(
-                model=self.file.model, file=self.file.name, count=len(self.unknown), example=self.unknown[0]
-            )
-        pairs = {network: _paired(self.file, halves) for network, halves in self.halves.items()}
-        return Lora(self.file.model, pairs.pop("unet", {}), pairs)
+            unknown.append(key)
+    if unknown:
+        raise errors.AnimateDiffLoraKind(model=file.model, file=file.name, count=len(unknown), example=unknown[0])
+    pairs = {network: _paired(file, halves) for network, halves in parts.items()}
+    return Lora(file.model, pairs.pop("unet", {}), pairs)
 
 
 def _refuse_unknown(file: TensorFile, unknown: Sequence[str]) -> None:
